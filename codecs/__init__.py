@@ -1,0 +1,1 @@
+"""Samples: PCM frames in and out of payload octets. Imports no other room."""

@@ -1,0 +1,1 @@
+"""Speech services: one module each behind the protocol of `base`."""

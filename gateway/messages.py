@@ -1,0 +1,236 @@
+"""What the switch and a media worker say to each other.
+
+Typed messages (msgspec, MessagePack) over one local stream socket per worker, each behind its length as a
+32-bit unsigned integer in network order. The switch decides, the worker carries: every message to a worker
+is an order about one leg, every message from it a fact. With `workers = 0` the same messages pass in memory.
+"""
+
+import struct
+from typing import Any
+
+import msgspec
+
+from .record import MediaReport
+
+
+class CodecSpec(msgspec.Struct, frozen=True):
+    """One negotiated codec, as SDP names it (RFC 4566 a=rtpmap, RFC 3551)."""
+
+    name: str
+    """`PCMU`, `PCMA` or `opus`."""
+    clock_rate: int = 8000
+    channels: int = 1
+    send_type: int = 0
+    """Payload type that the far end wants to receive."""
+    receive_type: int = 0
+    """Payload type that we said we receive."""
+    fmtp: str = ""
+
+
+class MediaParameters(msgspec.Struct, frozen=True):
+    """What one offer/answer exchange agreed (RFC 3264); sent anew after every re-INVITE or UPDATE."""
+
+    codec: CodecSpec
+    remote_host: str
+    remote_port: int
+    remote_rtcp_port: int
+    rtcp_mux: bool = False
+    direction: str = "sendrecv"
+    """Our direction: sendrecv, sendonly, recvonly or inactive."""
+    ptime_ms: int = 20
+    event_send_type: int | None = None
+    """telephone-event payload type (RFC 4733) that the far end receives, None when not negotiated."""
+    event_receive_type: int | None = None
+
+
+# Orders: switch → worker
+
+
+class Configure(msgspec.Struct, tag=True):
+    """First message to a worker, and again after a reload: agents as plain tables (secrets already resolved)."""
+
+    agents: dict[str, dict[str, Any]]
+    bind_host: str
+    port_first: int
+    port_last: int
+    recordings_dir: str
+
+
+class OpenLeg(msgspec.Struct, tag=True):
+    """Bind an RTP port pair and dial the agent's speech service while the phone rings."""
+
+    call_id: str
+    agent: str
+    direction: str
+    from_: str | None
+    to: str | None
+    codec: CodecSpec
+    """The codec that the call will most likely use; MediaParameters decides."""
+
+
+class SetMedia(msgspec.Struct, tag=True):
+    """Where and how to send and receive from now on."""
+
+    call_id: str
+    parameters: MediaParameters
+
+
+class Answered(msgspec.Struct, tag=True):
+    """The call is up: play what the agent has ready."""
+
+    call_id: str
+
+
+class CloseLeg(msgspec.Struct, tag=True):
+    """End the media (RTCP BYE), close the bridge, report."""
+
+    call_id: str
+
+
+class SendDtmf(msgspec.Struct, tag=True):
+    """Send digits to the far end as RFC 4733 events."""
+
+    call_id: str
+    digits: str
+
+
+class Shutdown(msgspec.Struct, tag=True):
+    """Close what is left and exit."""
+
+
+Order = Configure | OpenLeg | SetMedia | Answered | CloseLeg | SendDtmf | Shutdown
+
+# Facts: worker → switch
+
+
+class WorkerReady(msgspec.Struct, tag=True):
+    """The worker's clock runs and it takes legs."""
+
+    pid: int
+
+
+class LegOpened(msgspec.Struct, tag=True):
+    """RTP is bound on `rtp_port` (even), RTCP on the next port."""
+
+    call_id: str
+    rtp_port: int
+
+
+class LegReady(msgspec.Struct, tag=True):
+    """The speech service's session is configured and, if the agent speaks first, its first audio is here."""
+
+    call_id: str
+    provider_ms: float
+
+
+class LegFailed(msgspec.Struct, tag=True):
+    """The leg could not open: no port, or the speech service refused. `status` is the SIP answer that is true."""
+
+    call_id: str
+    status: int
+    reason: str
+    retry_after_s: int | None = None
+
+
+class HangUp(msgspec.Struct, tag=True):
+    """The worker asks to end the call."""
+
+    call_id: str
+    by: str
+    """`agent` (its hang_up tool), `provider` (lost for good) or `gateway`."""
+    reason: str
+
+
+class Dtmf(msgspec.Struct, tag=True):
+    """One key pressed by the caller (RFC 4733)."""
+
+    call_id: str
+    digit: str
+    duration_ms: float
+
+
+class MediaAlarm(msgspec.Struct, tag=True):
+    """One direction of an answered call is dead, or lives again."""
+
+    call_id: str
+    direction: str
+    """`received` or `sent`."""
+    dead: bool
+    detail: str
+    """Names the address that was tried and what came from where."""
+
+
+class LegStatus(msgspec.Struct, tag=True):
+    """Once a second: the live view, and the checkpoint that the record falls back to when the worker dies."""
+
+    call_id: str
+    speaker: str
+    """`caller`, `agent`, `both` or `nobody`."""
+    caller_dbov: float | None
+    agent_dbov: float | None
+    queued_ms: float
+    report: MediaReport
+
+
+class LegClosed(msgspec.Struct, tag=True):
+    """The leg is gone; its ports are free. The last word on its media."""
+
+    call_id: str
+    report: MediaReport
+
+
+class WorkerStatus(msgspec.Struct, tag=True):
+    """Once a second: how the worker itself is."""
+
+    legs: int
+    clock_late_max_ms: float
+    clock_skipped_ticks: int
+
+
+Fact = (
+    WorkerReady | LegOpened | LegReady | LegFailed | HangUp | Dtmf | MediaAlarm | LegStatus | LegClosed | WorkerStatus
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_order_decoder = msgspec.msgpack.Decoder(Order)
+_fact_decoder = msgspec.msgpack.Decoder(Fact)
+_LENGTH = struct.Struct("!I")
+
+
+def encode(message: Order | Fact) -> bytes:
+    """Frame one message."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Framer:
+    """Cuts the stream into messages: feed octets, get decoded messages."""
+
+    def __init__(self, decoder: "msgspec.msgpack.Decoder[Any]") -> None:
+        self._decoder = decoder
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """All whole messages that `data` completes; raises msgspec.DecodeError on a foreign octet stream."""
+        self._buffer += data
+        messages: list[Any] = []
+        start = 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            messages.append(self._decoder.decode(self._buffer[start + _LENGTH.size : end]))
+            start = end
+        del self._buffer[:start]
+        return messages
+
+
+def order_framer() -> Framer:
+    """What a worker reads with."""
+    return Framer(_order_decoder)
+
+
+def fact_framer() -> Framer:
+    """What the switch reads with."""
+    return Framer(_fact_decoder)

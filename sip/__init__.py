@@ -1,0 +1,1 @@
+"""Messages, transactions, dialogs, registration and SDP. Imports no other room."""
