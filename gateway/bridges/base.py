@@ -9,7 +9,8 @@ A bridge knows nothing of SIP, RTP or the clock. Its owner (the media leg) drive
     bridge.interrupt(heard)                               # the caller spoke: what was heard of each item
     await bridge.close()
 
-Adding a service: one module here with a `BRIDGE` name, and nothing else changes.
+Adding a service: one module here with a `BRIDGE` name, and nothing else changes. Modules whose name starts
+with an underscore are parts of a service, not services.
 """
 
 import importlib
@@ -235,7 +236,8 @@ class Provider(Protocol):
 def providers() -> list[str]:
     """The names that `provider = "…"` may have."""
     package = importlib.import_module(__package__ or "")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in names if name != "base" and not name.startswith("_"))
 
 
 def load(provider: str) -> Provider:
