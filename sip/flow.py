@@ -1,0 +1,36 @@
+"""Where a SIP message comes from or goes to."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Transport = Literal["udp", "tcp", "tls"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One peer on one transport: the far address of a UDP exchange or of a TCP/TLS connection (RFC 3261 §18)."""
+
+    transport: Transport
+    host: str
+    """Numeric address; IPv6 without brackets."""
+    port: int
+
+    @property
+    def reliable(self) -> bool:
+        """True when the transport repeats lost octets itself, so that transactions do not."""
+        return self.transport != "udp"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.transport}:{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and port as it is written into Via, Contact or SDP."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
