@@ -1,1 +1,18 @@
 """Samples: PCM frames in and out of payload octets. Imports no other room."""
+
+from .base import Codec, Decoder, Encoder, Pcm
+from .errors import CodecError, FmtpError, PayloadError, UnknownCodec
+from .registry import CODECS, codec
+
+__all__ = [
+    "CODECS",
+    "Codec",
+    "CodecError",
+    "Decoder",
+    "Encoder",
+    "FmtpError",
+    "PayloadError",
+    "Pcm",
+    "UnknownCodec",
+    "codec",
+]

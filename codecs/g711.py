@@ -1,0 +1,159 @@
+"""G.711 (ITU-T G.711, RFC 3551 PCMU and PCMA): one octet a sample, 8000 Hz.
+
+There is no G.711 arithmetic here. At import libav decodes all 256 octets and encodes all 65,536 samples; from then on
+a frame is one table look-up. Octets that only change law, or only have their level read, never become samples.
+"""
+
+import math
+
+import av
+import numpy as np
+
+from .base import Pcm
+from .concealment import Concealment
+from .errors import CodecError
+
+SAMPLE_RATE = 8000
+"""Hz."""
+SILENT_DBOV = -127.0
+"""The level of digital silence, the floor of RFC 6464."""
+
+
+def _decode_table(libav_name: str) -> Pcm:
+    context = av.AudioCodecContext.create(libav_name, "r")
+    context.sample_rate = SAMPLE_RATE
+    context.layout = "mono"
+    (frame,) = context.decode(av.Packet(bytes(range(256))))
+    return frame.to_ndarray().reshape(256).astype(np.int16)
+
+
+def _encode_table(libav_name: str) -> np.ndarray:
+    """The octet of each sample, by the sample taken as unsigned: numpy's wrapping index finds negative ones."""
+    context = av.AudioCodecContext.create(libav_name, "w")
+    context.sample_rate = SAMPLE_RATE
+    context.layout = "mono"
+    context.format = "s16"
+    frame = av.AudioFrame(format="s16", layout="mono", samples=65536)
+    frame.sample_rate = SAMPLE_RATE
+    frame.planes[0].update(np.arange(65536, dtype=np.uint16).tobytes())
+    (packet,) = context.encode(frame)
+    return np.frombuffer(bytes(packet), np.uint8).copy()
+
+
+class Law:
+    """One of the two laws of G.711, as tables."""
+
+    __slots__ = ("_energies", "_octets", "_samples", "_to_other", "name", "silence")
+
+    def __init__(self, name: str, libav_name: str, silence: int) -> None:
+        self.name = name
+        self.silence = bytes([silence])
+        self._samples = _decode_table(libav_name)
+        self._octets = _encode_table(libav_name)
+        self._energies = self._samples.astype(np.float32) / 32768
+        self._to_other = b""
+
+    def _pair(self, other: "Law") -> None:
+        self._to_other = other.encode(self._samples)
+        other._to_other = self.encode(other._samples)
+
+    def decode(self, octets: bytes) -> Pcm:
+        """The samples of any number of octets."""
+        return self._samples.take(np.frombuffer(octets, np.uint8))
+
+    def encode(self, pcm: Pcm) -> bytes:
+        """The octets of any number of samples."""
+        return self._octets.take(pcm, mode="wrap").tobytes()
+
+    def to_other(self, octets: bytes) -> bytes:
+        """The same sound in the other law, octet by octet."""
+        return octets.translate(self._to_other)
+
+    def silent(self, samples: int) -> bytes:
+        """So many octets of silence."""
+        return self.silence * samples
+
+    def level(self, octets: bytes) -> float:
+        """Mean power in dBov (RFC 6464: 0 is a full-scale square wave, a full-scale sine is -3), at least -127."""
+        if not octets:
+            return SILENT_DBOV
+        amplitudes = self._energies.take(np.frombuffer(octets, np.uint8))
+        power = float(amplitudes.dot(amplitudes)) / len(octets)
+        return max(SILENT_DBOV, 10 * math.log10(power)) if power > 0 else SILENT_DBOV
+
+
+ULAW = Law("PCMU", "pcm_mulaw", 0xFF)
+ALAW = Law("PCMA", "pcm_alaw", 0xD5)
+ULAW._pair(ALAW)
+
+
+class G711Concealment:
+    """Conceals lost frames of a G.711 stream without touching the octets that arrived.
+
+    While nothing is lost, `received` keeps a reference to the octets and returns them: bit-exact, no decoding.
+    After a loss the first good frame comes back with its beginning blended into the concealment.
+    """
+
+    __slots__ = ("_concealment", "_last", "_law", "_older")
+
+    def __init__(self, law: Law) -> None:
+        self._law = law
+        self._last = b""
+        self._older = (b"", b"")
+        self._concealment: Concealment | None = None
+
+    def received(self, octets: bytes) -> bytes:
+        """A frame that arrived; returns what is to be heard (the same object unless a loss came just before)."""
+        if self._concealment is not None:
+            octets = self._merge(octets, self._concealment)
+        self._older = (self._older[1], self._last)
+        self._last = octets
+        return octets
+
+    def lost(self, samples: int) -> bytes:
+        """Octets for so many samples that did not arrive."""
+        concealment = self._concealment
+        if concealment is None:
+            history = self._law.decode(b"".join(self._older) + self._last)
+            concealment = self._concealment = Concealment(SAMPLE_RATE, history)
+        return self._law.encode(concealment.conceal(samples))
+
+    def _merge(self, octets: bytes, concealment: Concealment) -> bytes:
+        head = concealment.merge(self._law.decode(octets[: concealment.overlap]))
+        self._concealment = None
+        return self._law.encode(head) + octets[len(head) :]
+
+
+class G711Decoder:
+    """PCMU or PCMA to samples, losses concealed in the manner of G.711 Appendix I."""
+
+    sample_rate = SAMPLE_RATE
+    clock_rate = SAMPLE_RATE
+
+    def __init__(self, law: Law) -> None:
+        self._decode = law.decode
+        self._repair = G711Concealment(law)
+
+    def decode(self, payload: bytes) -> Pcm:
+        """The samples of one packet of any length; every octet is valid."""
+        return self._decode(self._repair.received(payload))
+
+    def conceal(self, samples: int) -> Pcm:
+        """Samples in place of lost ones."""
+        return self._decode(self._repair.lost(samples))
+
+
+class G711Encoder:
+    """Samples to PCMU or PCMA."""
+
+    sample_rate = SAMPLE_RATE
+    clock_rate = SAMPLE_RATE
+
+    def __init__(self, law: Law) -> None:
+        self._encode = law.encode
+
+    def encode(self, pcm: Pcm) -> bytes:
+        """One octet a sample, any number of them. Raises CodecError when the samples are not 16 bit."""
+        if pcm.dtype != np.int16:
+            raise CodecError(f"G.711 takes int16 samples, not {pcm.dtype}")
+        return self._encode(pcm)
