@@ -1,0 +1,231 @@
+"""The configuration: one TOML file, overridden by `TRUNKLINE_…` environment variables.
+
+`load_config(path)` gives a `Config` or raises ConfigError, which names file, line, key and remedy of every problem found.
+Any string may be `"$ENV_NAME"` (environment) or `"%name"` (a systemd credential, `$CREDENTIALS_DIRECTORY/name`).
+Secrets are `SecretStr`: they appear in no repr and in no error.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from .bridges.base import AgentConfig, load, providers
+from .config_problems import Problem, describe, problem_error, problems_of, resolve_references
+from .config_tables import (
+    AlertsConfig,
+    GatewayConfig,
+    HttpConfig,
+    RecordsConfig,
+    RouteConfig,
+    RtpConfig,
+    SipConfig,
+    TrunkConfig,
+)
+from .errors import ConfigError
+from .toml_lines import Location
+
+__all__ = [
+    "AlertsConfig",
+    "Config",
+    "GatewayConfig",
+    "HttpConfig",
+    "RecordsConfig",
+    "RouteConfig",
+    "RtpConfig",
+    "SipConfig",
+    "TrunkConfig",
+    "load_config",
+    "load_tables",
+]
+
+ENVIRONMENT_PREFIX = "TRUNKLINE_"
+
+_ASYNC_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)| \(at end of document\)")
+
+
+def _agent_config(value: Any) -> Any:
+    """Let the provider's own model judge an agent."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("provider"), str):
+        return value
+    try:
+        model = load(value["provider"]).config
+    except KeyError:
+        known = ", ".join(providers())
+        raise problem_error("agent", [(("provider",), f"no such provider; use one of: {known}")]) from None
+    return model.model_validate(value)
+
+
+Agent = Annotated[SerializeAsAny[AgentConfig], BeforeValidator(_agent_config)]
+
+
+class Config(BaseSettings):
+    """The whole file. Built by `load_config`, or in code: `Config(sip=…, agents={"a": {"provider": …}})`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    gateway: GatewayConfig = Field(default_factory=GatewayConfig)
+    sip: SipConfig = Field(default_factory=SipConfig)
+    rtp: RtpConfig = Field(default_factory=RtpConfig)
+    trunks: dict[str, TrunkConfig] = {}
+    agents: dict[str, Agent] = {}
+    routes: list[RouteConfig] = []
+    http: HttpConfig = Field(default_factory=HttpConfig)
+    records: RecordsConfig = Field(default_factory=RecordsConfig)
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment overrides the file; nothing else is asked."""
+        return env_settings, init_settings
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_problems_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, Mapping):
+            return handler(data)
+        problems: list[Problem] = []
+        resolved = resolve_references(data, problems)
+        unresolved = {location for location, _ in problems}
+        problems += _dangling_names(resolved, unresolved)
+        try:
+            config = handler(resolved)
+        except ValidationError as error:
+            found = problems_of(error, resolved, lambda location: _known_keys(resolved, location))
+            problems += [(location, sentence) for location, sentence in found if location not in unresolved]
+            config = None
+        if config is None or problems:
+            raise problem_error("configuration", problems)
+        return config
+
+    @property
+    def records_url(self) -> str:
+        """The SQLAlchemy URL of the call records, with its asynchronous driver; holds the password."""
+        if self.records.url is None:
+            return f"{_ASYNC_DRIVERS['sqlite']}:///{self.gateway.state_dir / 'calls.db'}"
+        scheme, rest = self.records.url.get_secret_value().split(":", 1)
+        return f"{_ASYNC_DRIVERS[scheme]}:{rest}"
+
+    def agent_tables(self) -> dict[str, dict[str, Any]]:
+        """The agents as plain tables with their secrets, for the workers' Configure message and nothing else."""
+        return {name: _plain(agent.model_dump(exclude_unset=True)) for name, agent in self.agents.items()}
+
+    @property
+    def rtp_public_address(self) -> str | None:
+        """The address that SDP shows, None to show the learned or the local one."""
+        return self.rtp.public_address or self.sip.public_address
+
+
+def load_config(path: Path | str) -> Config:
+    """Read and check one file. Raises ConfigError with every problem found."""
+    text = _read(path)
+    return _load(str(path), text, _parse(str(path), text))
+
+
+def load_tables(path: Path | str, *tables: str) -> Config:
+    """Only these tables of the file, for a command that must work without the secrets of the others."""
+    text = _read(path)
+    data = {key: value for key, value in _parse(str(path), text).items() if key in tables}
+    return _load(str(path), text, data)
+
+
+def _read(path: Path | str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror}); give a file with --config"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8 text; save it as UTF-8"]) from None
+
+
+def _parse(file: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = _AT_LINE.search(str(error))
+        line = f":{match[1]}" if match and match[1] else ""
+        reason = _AT_LINE.sub("", str(error))
+        raise ConfigError([f"{file}{line}: not valid TOML: {reason}; correct the syntax"]) from None
+
+
+def _load(file: str, text: str, data: dict[str, Any]) -> Config:
+    try:
+        return Config(**data)
+    except ValidationError as error:
+        problems = [(detail["loc"], detail["msg"]) for detail in error.errors(include_url=False, include_input=False)]
+        raise ConfigError(describe(file, text, problems, ENVIRONMENT_PREFIX)) from None
+    except SettingsError as error:
+        raise ConfigError([f"environment: {error}; write lists and tables as JSON"]) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _dangling_names(data: Mapping[str, Any], unresolved: set[Location]) -> list[Problem]:
+    """Routes that name an agent or a trunk which the file does not have."""
+    routes = data.get("routes")
+    problems: list[Problem] = []
+    for index, route in enumerate(routes if isinstance(routes, list) else []):
+        if not isinstance(route, Mapping):
+            continue
+        for key, table in (("agent", "agents"), ("fallback", "agents"), ("trunk", "trunks")):
+            name, known = route.get(key), data.get(table, {})
+            location = ("routes", index, key)
+            if (
+                isinstance(name, str)
+                and isinstance(known, Mapping)
+                and name not in known
+                and location not in unresolved
+            ):
+                have = ", ".join(sorted(known)) or "none"
+                problems.append((location, f"there is no [{table}.{name}]; add it, or use one of: {have}"))
+    return problems
+
+
+def _known_keys(data: Any, location: Location) -> Iterable[str]:
+    """The keys that a table may have, for the hint beside an unknown one; none when its model is not plain."""
+    model: Any = Config
+    for part in location:
+        data = data[part]
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(part))
+            model = field.annotation if field else None
+        else:
+            model = next((item for item in get_args(model)[::-1] if isinstance(item, type)), None)
+        if model is AgentConfig:
+            model = load(data["provider"]).config
+    return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else ()

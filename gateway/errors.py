@@ -1,0 +1,35 @@
+"""What can go wrong in the gateway, as its callers tell it apart.
+
+GatewayError
+ ├─ ConfigError     the configuration cannot be used; one line for each problem (exit code 2)
+ ├─ RecordsError    the call records cannot be opened or read
+ └─ CallRefused     a call that was asked for over HTTP or the command line is not placed
+"""
+
+from collections.abc import Sequence
+
+
+class GatewayError(Exception):
+    """The family of this room. The text is meant for the operator: free of secrets, with a remedy."""
+
+
+class ConfigError(GatewayError):
+    """One or more problems of a configuration: `problems` holds one sentence for each, naming file, key and remedy."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+class RecordsError(GatewayError):
+    """The database of call records cannot be opened or read."""
+
+
+class CallRefused(GatewayError):
+    """A call is not placed: `status` is the HTTP status that is true (404 unknown trunk or agent, 503 full, …)."""
+
+    def __init__(self, status: int, reason: str, retry_after_s: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.retry_after_s = retry_after_s
