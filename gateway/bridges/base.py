@@ -64,9 +64,10 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class AgentConfig(BaseModel):
-    """What every agent has; each bridge's own model extends it. Unknown keys are errors."""
+    """What every agent has; each bridge's own model extends it. Unknown keys are errors, which never show a value:
+    it may be a secret."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     provider: str
     patience_s: float = 8.0
@@ -125,6 +126,9 @@ class ResponseDone(msgspec.Struct):
 
 class SpeechStarted(msgspec.Struct):
     """The service hears the caller speak. The owner flushes playout and calls `interrupt`."""
+
+    item_id: str | None = None
+    """The item that this speech becomes, when the service says so: its Transcript will carry the same id."""
 
 
 class SpeechStopped(msgspec.Struct):
