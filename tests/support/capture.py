@@ -1,0 +1,147 @@
+"""tshark as capturer and judge of RTP streams, and pcap files of our own for SIPp to play."""
+
+import struct
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .processes import Program, Programs
+from .waiting import until
+
+_PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+_FIELDS = ("frame.time_epoch", "udp.srcport", "udp.dstport", "rtp.ssrc", "rtp.p_type", "rtp.seq", "rtp.timestamp")
+
+
+@dataclass(frozen=True)
+class RtpPacket:
+    """One RTP packet as tshark read it."""
+
+    at: float
+    """Seconds since the epoch."""
+    source: int
+    destination: int
+    ssrc: int
+    payload_type: int
+    sequence: int
+    timestamp: int
+    marker: bool
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class RtpStream:
+    """One line of tshark's own RTP stream analysis."""
+
+    source: int
+    destination: int
+    ssrc: int
+    payload: str
+    packets: int
+    lost: int
+    max_delta_ms: float
+    mean_jitter_ms: float
+    max_jitter_ms: float
+    problems: bool
+
+
+class Capture:
+    """A running capture of loopback, written to `path`."""
+
+    def __init__(self, program: Program, path: Path) -> None:
+        self._program = program
+        self.path = path
+
+    def stop(self) -> Path:
+        """End the capture when all that was sent before is in the file."""
+        self._program.stop()
+        return self.path
+
+
+def start_capture(programs: Programs, first: int, last: int) -> Capture:
+    """Capture UDP and TCP of the ports from `first` to `last` on loopback."""
+    path = programs.directory / f"capture-{first}-{len(programs.started)}.pcap"
+    wanted = f"udp portrange {first}-{last} or tcp portrange {first}-{last}"
+    program = programs.start("tshark", ["dumpcap", "-q", "-i", "lo", "-P", "-B", "16", "-f", wanted, "-w", path])
+    program.wait_for(r"^File: ", 15)
+    until(path.exists, 5, "the capture's file")
+    return Capture(program, path)
+
+
+def _tshark(path: Path, *arguments: str) -> str:
+    command = ["tshark", "-n", "-r", str(path), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def _as_rtp(ports: Iterable[int]) -> list[str]:
+    return [argument for port in ports for argument in ("-d", f"udp.port=={port},rtp")]
+
+
+def rtp_packets(path: Path, ports: Iterable[int]) -> list[RtpPacket]:
+    """All packets from or to `ports` that are RTP, in the order of capture."""
+    fields = [argument for field in (*_FIELDS, "rtp.marker", "rtp.payload") for argument in ("-e", field)]
+    lines = _tshark(path, *_as_rtp(ports), "-Y", "rtp.version == 2", "-T", "fields", *fields).splitlines()
+    packets = []
+    for line in lines:
+        at, source, destination, ssrc, kind, sequence, timestamp, marker, payload = line.split("\t")
+        packets.append(
+            RtpPacket(
+                float(at),
+                int(source),
+                int(destination),
+                int(ssrc, 16),
+                int(kind),
+                int(sequence),
+                int(timestamp),
+                marker in ("1", "True"),
+                bytes.fromhex(payload),
+            )
+        )
+    return packets
+
+
+def rtp_streams(path: Path, ports: Iterable[int]) -> list[RtpStream]:
+    """tshark's verdict on every RTP stream from or to `ports`."""
+    streams = []
+    for line in _tshark(path, *_as_rtp(ports), "-q", "-z", "rtp,streams").splitlines():
+        words = line.split()
+        if "0x" not in line or len(words) < 13:
+            continue
+        ssrc = next(index for index, word in enumerate(words) if word.startswith("0x"))
+        payload_end = next(index for index in range(len(words) - 1, ssrc, -1) if words[index].endswith("%)"))
+        streams.append(_stream(words, ssrc, payload_end))
+    return streams
+
+
+def _stream(words: list[str], ssrc: int, lost_share: int) -> RtpStream:
+    # … source port, destination address, destination port, SSRC, payload name (one word or more), packets, lost,
+    # (share), then min/mean/max delta, min/mean/max jitter, and an X where tshark saw a problem.
+    figures = [float(word) for word in words[lost_share + 1 : lost_share + 7]]
+    return RtpStream(
+        source=int(words[ssrc - 3]),
+        destination=int(words[ssrc - 1]),
+        ssrc=int(words[ssrc], 16),
+        payload=" ".join(words[ssrc + 1 : lost_share - 2]),
+        packets=int(words[lost_share - 2]),
+        lost=int(words[lost_share - 1]),
+        max_delta_ms=figures[2],
+        mean_jitter_ms=figures[4],
+        max_jitter_ms=figures[5],
+        problems=words[-1] == "X",
+    )
+
+
+def write_rtp_pcap(path: Path, payload: bytes, *, payload_type: int, octets: int = 160) -> Path:
+    """A pcap of one RTP stream of 8 kHz G.711 in packets of `octets`, for SIPp to play."""
+    with path.open("wb") as file:
+        file.write(_PCAP_HEADER)
+        for number in range(len(payload) // octets):
+            body = payload[number * octets : (number + 1) * octets]
+            kind = payload_type | (0x80 if number == 0 else 0)
+            rtp = struct.pack("!BBHII", 0x80, kind, number + 1, number * octets, 0x5EED) + body
+            udp = struct.pack("!HHHH", 5004, 5004, 8 + len(rtp), 0) + rtp
+            ip = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, 0x7F000001, 0x7F000001) + udp
+            frame = bytes(12) + b"\x08\x00" + ip
+            micros = number * octets * 125
+            file.write(struct.pack("<IIII", micros // 1_000_000, micros % 1_000_000, len(frame), len(frame)) + frame)
+    return path
