@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from .errors import ParseError
 
 # token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")
-TOKEN_CHARS = r"[A-Za-z0-9\-.!%*_+`'~]+"
-is_token = re.compile(TOKEN_CHARS).fullmatch
+TCHARS = r"[A-Za-z0-9\-.!%*_+`'~]+"
+is_token = re.compile(TCHARS).fullmatch
 
 # host = hostname / IPv4address / IPv6reference; the underscore is not in the grammar but in the field
 HOST = r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from .errors import LocalError, ParseError
-from .grammar import HOST, NO_PARAMS, TOKEN_CHARS, Params, is_token, split_list
+from .grammar import HOST, NO_PARAMS, TCHARS, Params, is_token, split_list
 from .uri import NameAddr, format_hostport
 
 _COMPACT = {
@@ -54,9 +54,9 @@ _COMMA_LIST = _ROW_PER_VALUE.union(_LISTS.split())
 
 # Via = "SIP" SLASH "2.0" SLASH transport LWS host [ COLON port ] *( SEMI via-params )
 _VIA = re.compile(
-    rf"SIP\s*/\s*2\.0\s*/\s*({TOKEN_CHARS})\s+({HOST})\s*(?::\s*([0-9]{{1,5}})\s*)?(;.*)?", re.IGNORECASE | re.DOTALL
+    rf"SIP\s*/\s*2\.0\s*/\s*({TCHARS})\s+({HOST})\s*(?::\s*([0-9]{{1,5}})\s*)?(;.*)?", re.IGNORECASE | re.DOTALL
 )
-_CSEQ = re.compile(rf"([0-9]+)\s+({TOKEN_CHARS})")
+_CSEQ = re.compile(rf"([0-9]+)\s+({TCHARS})")
 _MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5
 
 
