@@ -1,7 +1,7 @@
 """Samples: PCM frames in and out of payload octets. Imports no other room."""
 
 from .base import Codec, Decoder, Encoder, Pcm
-from .errors import CodecError, FmtpError, PayloadError, UnknownCodec
+from .errors import CodecError, PayloadError, UnknownCodec
 from .registry import CODECS, codec
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "CodecError",
     "Decoder",
     "Encoder",
-    "FmtpError",
     "PayloadError",
     "Pcm",
     "UnknownCodec",

@@ -62,6 +62,6 @@ class Codec:
     decoder: Callable[[], Decoder]
     """A decoder for one stream."""
     encoder: Callable[[str | None], Encoder]
-    """An encoder that follows the far end's `a=fmtp` parameters. Raises FmtpError."""
+    """An encoder that follows the far end's `a=fmtp` parameters (None when there are none)."""
     packet_samples: Callable[[bytes], int]
     """Duration of a payload in `clock_rate` units, without decoding it. Raises PayloadError."""

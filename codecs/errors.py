@@ -2,7 +2,6 @@
 
 CodecError
  ├─ UnknownCodec    no codec of this name here
- ├─ FmtpError       a format parameter that this codec cannot follow
  └─ PayloadError    octets that the codec cannot decode; the caller counts it and conceals the frame
 """
 
@@ -17,10 +16,6 @@ class UnknownCodec(CodecError):
     def __init__(self, name: str) -> None:
         super().__init__(f"unknown codec {name!r}")
         self.name = name
-
-
-class FmtpError(CodecError):
-    """A format parameter (SDP `a=fmtp`) that this codec cannot follow."""
 
 
 class PayloadError(CodecError):

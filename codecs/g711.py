@@ -4,32 +4,37 @@ There is no G.711 arithmetic here. At import libav decodes all 256 octets and en
 a frame is one table look-up. Octets that only change law, or only have their level read, never become samples.
 """
 
-import math
+from collections import deque
+from typing import Literal
 
 import av
 import numpy as np
 
 from .base import Pcm
-from .concealment import Concealment
+from .concealment import HISTORY, Concealment
 from .errors import CodecError
+from .level import SILENT_DBOV, dbov
 
 SAMPLE_RATE = 8000
 """Hz."""
-SILENT_DBOV = -127.0
-"""The level of digital silence, the floor of RFC 6464."""
+_HEARD_FRAMES = 5
+"""Enough for the history of a concealment in frames of 10 ms."""
 
 
-def _decode_table(libav_name: str) -> Pcm:
-    context = av.AudioCodecContext.create(libav_name, "r")
+_LibavName = Literal["pcm_mulaw", "pcm_alaw"]
+
+
+def _decode_table(libav_name: _LibavName) -> Pcm:
+    context = av.CodecContext.create(libav_name, "r")
     context.sample_rate = SAMPLE_RATE
     context.layout = "mono"
     (frame,) = context.decode(av.Packet(bytes(range(256))))
     return frame.to_ndarray().reshape(256).astype(np.int16)
 
 
-def _encode_table(libav_name: str) -> np.ndarray:
+def _encode_table(libav_name: _LibavName) -> np.ndarray:
     """The octet of each sample, by the sample taken as unsigned: numpy's wrapping index finds negative ones."""
-    context = av.AudioCodecContext.create(libav_name, "w")
+    context = av.CodecContext.create(libav_name, "w")
     context.sample_rate = SAMPLE_RATE
     context.layout = "mono"
     context.format = "s16"
@@ -43,14 +48,14 @@ def _encode_table(libav_name: str) -> np.ndarray:
 class Law:
     """One of the two laws of G.711, as tables."""
 
-    __slots__ = ("_energies", "_octets", "_samples", "_to_other", "name", "silence")
+    __slots__ = ("_amplitudes", "_octets", "_samples", "_to_other", "name", "silence")
 
-    def __init__(self, name: str, libav_name: str, silence: int) -> None:
+    def __init__(self, name: str, libav_name: _LibavName, silence: int) -> None:
         self.name = name
         self.silence = bytes([silence])
         self._samples = _decode_table(libav_name)
         self._octets = _encode_table(libav_name)
-        self._energies = self._samples.astype(np.float32) / 32768
+        self._amplitudes = self._samples.astype(np.float32) / 32768
         self._to_other = b""
 
     def _pair(self, other: "Law") -> None:
@@ -77,9 +82,8 @@ class Law:
         """Mean power in dBov (RFC 6464: 0 is a full-scale square wave, a full-scale sine is -3), at least -127."""
         if not octets:
             return SILENT_DBOV
-        amplitudes = self._energies.take(np.frombuffer(octets, np.uint8))
-        power = float(amplitudes.dot(amplitudes)) / len(octets)
-        return max(SILENT_DBOV, 10 * math.log10(power)) if power > 0 else SILENT_DBOV
+        amplitudes = self._amplitudes.take(np.frombuffer(octets, np.uint8))
+        return dbov(float(amplitudes.dot(amplitudes)) / len(octets))
 
 
 ULAW = Law("PCMU", "pcm_mulaw", 0xFF)
@@ -94,34 +98,34 @@ class G711Concealment:
     After a loss the first good frame comes back with its beginning blended into the concealment.
     """
 
-    __slots__ = ("_concealment", "_last", "_law", "_older")
+    __slots__ = ("_concealment", "_heard", "_law")
 
     def __init__(self, law: Law) -> None:
         self._law = law
-        self._last = b""
-        self._older = (b"", b"")
+        self._heard: deque[bytes] = deque(maxlen=_HEARD_FRAMES)
         self._concealment: Concealment | None = None
 
     def received(self, octets: bytes) -> bytes:
         """A frame that arrived; returns what is to be heard (the same object unless a loss came just before)."""
-        if self._concealment is not None:
+        if self._concealment is not None and octets:
             octets = self._merge(octets, self._concealment)
-        self._older = (self._older[1], self._last)
-        self._last = octets
+        self._heard.append(octets)
         return octets
 
     def lost(self, samples: int) -> bytes:
         """Octets for so many samples that did not arrive."""
         concealment = self._concealment
         if concealment is None:
-            history = self._law.decode(b"".join(self._older) + self._last)
-            concealment = self._concealment = Concealment(SAMPLE_RATE, history)
-        return self._law.encode(concealment.conceal(samples))
+            history = self._law.decode(b"".join(self._heard)[-HISTORY:])
+            concealment = self._concealment = Concealment(history)
+        octets = self._law.encode(concealment.conceal(samples))
+        self._heard.append(octets)
+        return octets
 
     def _merge(self, octets: bytes, concealment: Concealment) -> bytes:
-        head = concealment.merge(self._law.decode(octets[: concealment.overlap]))
+        head = octets[: concealment.overlap]
         self._concealment = None
-        return self._law.encode(head) + octets[len(head) :]
+        return self._law.encode(concealment.merge(self._law.decode(head))) + octets[len(head) :]
 
 
 class G711Decoder:
