@@ -51,7 +51,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Our INVITE came to nothing. 408 and 503 also stand for "no answer at all" and "unreachable" (RFC 3261 §8.1.3.1)."""
+    """Our INVITE came to nothing. 408 and 503 also stand for "no answer" and "unreachable" (RFC 3261 §8.1.3.1)."""
 
     session: "OutgoingSession"
     status: int
@@ -130,7 +130,7 @@ class RegistrationChanged:
     name: str
     state: RegistrationState
     reason: str
-    """One sentence, free of secrets: `registered`, `wrong password (401 twice)`, `no answer from udp:192.0.2.1:5060`."""
+    """One sentence, free of secrets: `registered`, `wrong password (401)`, `no answer from udp:192.0.2.1:5060`."""
     status: int | None = None
     expires: float | None = None
     """Granted seconds when registered."""
