@@ -72,7 +72,7 @@ class FunctionTool(BaseModel):
 class OpenAIConfig(AgentConfig):
     """An agent at OpenAI Realtime, or at a server that speaks its protocol."""
 
-    provider: Literal["openai"] = "openai"
+    provider: str = "openai"
     model: str = "gpt-realtime-2.1"
     voice: str = "marin"
     instructions: str | None = None
@@ -95,7 +95,7 @@ class OpenAIConfig(AgentConfig):
     """Filter before turn detection: near_field for a handset, far_field for a speakerphone."""
     transcription: Transcription | Literal["none"] = Field(default_factory=Transcription)
     """What the record knows of the caller's words."""
-    tools: list[FunctionTool] = []
+    tools: list[FunctionTool] = Field(default_factory=list)
     hang_up: bool = True
     """Declare the `hang_up` tool."""
     speed: float | None = Field(default=None, ge=0.25, le=1.5)

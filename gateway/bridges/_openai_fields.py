@@ -1,0 +1,49 @@
+"""Reading fields of JSON that may be anything, and small bounded memories."""
+
+from collections.abc import Iterable
+from typing import Any
+
+Message = dict[str, Any]
+
+
+def text(message: Message, key: str) -> str:
+    """The string under `key`, else an empty one."""
+    value = message.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def table(message: Message, key: str) -> Message:
+    """The object under `key`, else an empty one."""
+    value = message.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def tables(message: Message, key: str) -> Iterable[Message]:
+    """The objects in the array under `key`."""
+    value = message.get(key)
+    return (entry for entry in value if isinstance(entry, dict)) if isinstance(value, list) else ()
+
+
+def add_usage(total: Message, usage: Message) -> None:
+    """Sum one response's counts into the total, level by level."""
+    for key, value in usage.items():
+        if isinstance(value, dict):
+            below = total.setdefault(key, {})
+            if isinstance(below, dict):
+                add_usage(below, value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            sum_ = total.get(key, 0)
+            total[key] = sum_ + value if isinstance(sum_, int | float) else value
+
+
+class Recent(dict[str, Any]):
+    """A mapping that remembers its newest `limit` keys."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        if len(self) > self._limit:
+            del self[next(iter(self))]
