@@ -3,6 +3,7 @@
 GatewayError
  ├─ ConfigError     the configuration cannot be used; one line for each problem (exit code 2)
  ├─ RecordsError    the call records cannot be opened or read
+ ├─ WorkerError     the media workers do not start
  └─ CallRefused     a call that was asked for over HTTP or the command line is not placed
 """
 
@@ -23,6 +24,10 @@ class ConfigError(GatewayError):
 
 class RecordsError(GatewayError):
     """The database of call records cannot be opened or read."""
+
+
+class WorkerError(GatewayError):
+    """The media workers do not start."""
 
 
 class CallRefused(GatewayError):

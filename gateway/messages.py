@@ -94,11 +94,18 @@ class SendDtmf(msgspec.Struct, tag=True):
     digits: str
 
 
+class CallerKey(msgspec.Struct, tag=True):
+    """A key that the caller pressed, heard by SIP INFO instead of RFC 4733."""
+
+    call_id: str
+    digit: str
+
+
 class Shutdown(msgspec.Struct, tag=True):
     """Close what is left and exit."""
 
 
-Order = Configure | OpenLeg | SetMedia | Answered | CloseLeg | SendDtmf | Shutdown
+Order = Configure | OpenLeg | SetMedia | Answered | CloseLeg | SendDtmf | CallerKey | Shutdown
 
 # Facts: worker → switch
 

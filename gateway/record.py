@@ -117,4 +117,6 @@ class CallRecord(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     dtmf: list[str] = []
     tools: list[dict[str, Any]] = []
     usage: dict[str, Any] = {}
+    alarms: list[dict[str, Any]] = []
+    """Directions that went dead or came back: {at, direction, dead, detail}."""
     recording: str | None = None

@@ -1,0 +1,385 @@
+"""The switch: it owns the user agent, the trunks, the workers and the calls, and decides who may come in.
+
+Everything here runs in one event loop and nothing waits: SIP events and facts from the workers are handed to the call
+they belong to. Refusals name the check that failed, in the SIP answer and in one log line.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Coroutine
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import SecretStr
+
+from ..sip.events import (
+    Event,
+    IncomingInvite,
+    MalformedReceived,
+    PeerReachable,
+    PeerUnreachable,
+    Refusal,
+    RegistrationChanged,
+    RequestRefused,
+)
+from ..sip.flow import Address, Flow
+from ..sip.message import Request
+from ..sip.resolver import Resolver
+from ..sip.session import InviteSession
+from ..sip.session_uac import OutgoingSession
+from ..sip.transport import SipTransport
+from ..sip.user_agent import UserAgent, UserAgentConfig
+from .call import Call, OperatorHangUp, WorkerLost, timestamp
+from .config import Config
+from .errors import CallRefused
+from .http import LiveCall, Readiness
+from .ids import new_call_id
+from .inbound import InboundCall
+from .messages import Configure, Fact, OpenLeg
+from .outbound import OutboundCall
+from .record import CallRecord
+from .records import RecordStore
+from .routing import route_for
+from .trunk import Trunk, trunk_of
+from .workers import Worker, WorkerPool
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER = 5
+"""Seconds in Retry-After when the gateway or a trunk is full."""
+UNREGISTER_TIMEOUT = 2.0
+
+
+class Switch:
+    """One gateway. `start`, then `drain` (no new calls, running ones may finish), then `stop`."""
+
+    def __init__(self, config: Config, records: RecordStore) -> None:
+        self.config = config
+        self.trunks: dict[str, Trunk] = {}
+        self.calls: dict[str, Call] = {}
+        self._records = records
+        self._by_session: dict[InviteSession, Call] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pool = WorkerPool(self, config.gateway.worker_count, self._configure())
+        self._quiet = asyncio.Event()
+        self._draining = False
+        self._transport: SipTransport | None = None
+        self._ua: UserAgent | None = None
+
+    def __repr__(self) -> str:
+        return f"<Switch calls={len(self.calls)} {self._pool!r} {list(self.trunks.values())!r}>"
+
+    # Life
+
+    async def start(self) -> None:
+        """Bind, start the workers, bring the trunks up. Raises TransportError, WorkerError."""
+        config = self.config
+        self._transport = await SipTransport.open([str(url) for url in config.sip.listen])
+        self._ua = UserAgent(
+            UserAgentConfig(user_agent=config.gateway.name, public_host=config.sip.public_address),
+            random.Random(),
+            self._transport.local_address,
+            self._screen,
+        )
+        await self._pool.start()
+        resolver = Resolver()
+        for name, trunk_config in config.trunks.items():
+            self.trunks[name] = Trunk(name, trunk_config, self._ua, resolver)
+        self._transport.run(self._ua, self._on_sip)
+        for trunk in self.trunks.values():
+            self._spawn(trunk.run())
+        log.info("gateway is up", listen=self._transport.listening, trunks=list(self.trunks))
+
+    def _spawn(self, story: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(story)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new call; return when the last one is over or the time is."""
+        self._draining = True
+        if self._ua is not None:
+            self._ua.draining = True
+        log.info("draining", calls=len(self.calls), at_most_s=seconds)
+        self._quiet.clear()
+        if self.calls:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._quiet.wait()
+            except TimeoutError:
+                log.warning("calls are still up, hanging up", calls=len(self.calls))
+
+    async def stop(self) -> None:
+        """Hang up what is left, write the records, take the registrations back, close everything."""
+        self._draining = True
+        if self.calls:
+            self._quiet.clear()
+            for call in list(self.calls.values()):
+                call.deliver(OperatorHangUp("gateway", "gateway stops"))
+            try:
+                async with asyncio.timeout(5.0):
+                    await self._quiet.wait()
+            except TimeoutError:
+                log.error("calls did not end in time", calls=[repr(call) for call in self.calls.values()])
+        await self._unregister()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pool.stop()
+        if self._transport is not None:
+            await self._transport.close()
+
+    async def _unregister(self) -> None:
+        registered = [trunk for trunk in self.trunks.values() if trunk.registration is not None and trunk.up]
+        for trunk in registered:
+            trunk.changed.clear()
+            trunk.close(time.monotonic())
+        waits = [asyncio.create_task(trunk.changed.wait()) for trunk in registered]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=UNREGISTER_TIMEOUT)
+            for task in late:
+                task.cancel()
+
+    def _configure(self) -> Configure:
+        config = self.config
+        return Configure(
+            agents={name: revealed(agent.model_dump()) for name, agent in config.agents.items()},
+            bind_host=config.rtp.bind,
+            port_first=config.rtp.ports.first,
+            port_last=config.rtp.ports.last,
+            recordings_dir=str(config.gateway.recordings_dir),
+        )
+
+    # Who may come in
+
+    def _screen(self, request: Request, source: Flow) -> Refusal | None:
+        """Judged before any state is made for a request outside a dialog."""
+        allowed = self.config.sip.allow
+        if allowed and not any(ip_address(source.host) in network for network in allowed):
+            return Refusal(403, "Source not in sip.allow")
+        trunk = self._trunk_of(request, source)
+        if trunk is None:
+            return Refusal(403, "Source belongs to no trunk")
+        if request.method != "INVITE":
+            return None
+        full = (("Retry-After", str(RETRY_AFTER)),)
+        if len(self.calls) >= self.config.gateway.max_calls:
+            self._record_refusal(request, trunk, f"gateway is full ({self.config.gateway.max_calls} calls)")
+            return Refusal(503, "Gateway is full", full)
+        limit = trunk.config.max_calls
+        if limit is not None and trunk.calls >= limit:
+            self._record_refusal(request, trunk, f"trunk is full ({limit} calls)")
+            return Refusal(503, "Trunk is full", full)
+        return None
+
+    def _trunk_of(self, request: Request, source: Flow) -> Trunk | None:
+        return trunk_of(list(self.trunks.values()), source, (request.uri.user, request.to.uri.user))
+
+    def _record_refusal(self, request: Request, trunk: Trunk, reason: str) -> None:
+        now = timestamp()
+        self.write_record(
+            CallRecord(
+                id=new_call_id(),
+                direction="inbound",
+                trunk=trunk.name,
+                from_=request.from_.uri.user,
+                to=trunk.dialled(request.uri.user, request.to.uri.user),
+                started_at=now,
+                ended_at=now,
+                ended_by="gateway",
+                end_reason=reason,
+                sip_status=503,
+            )
+        )
+
+    # Events
+
+    def _on_sip(self, event: Event) -> None:
+        match event:
+            case IncomingInvite():
+                self._incoming(event)
+            case RegistrationChanged(name=name) | PeerReachable(name=name) | PeerUnreachable(name=name):
+                self.trunks[name].on_event(event)
+            case RequestRefused():
+                log.warning(
+                    "request refused",
+                    method=event.method,
+                    status=event.status,
+                    check=event.reason,
+                    source=str(event.source),
+                    uri=event.uri,
+                    sip_call_id=event.call_id,
+                )
+            case MalformedReceived():
+                log.warning("malformed message", source=str(event.source), reason=event.reason, octets=event.octets)
+            case _:
+                call = self._by_session.get(event.session)
+                if call is not None:
+                    call.deliver(event)
+
+    def _incoming(self, event: IncomingInvite) -> None:
+        request = event.request
+        trunk = self._trunk_of(request, event.source)
+        if trunk is None:
+            event.session.reject(403, time.monotonic())
+            return
+        number = trunk.dialled(request.uri.user, request.to.uri.user)
+        route = route_for(self.config.routes, number, trunk.name)
+        caller = request.from_.uri.user or ""
+        self._begin(InboundCall(new_call_id(), event.session, trunk, route, self, caller, number))
+
+    def _begin(self, call: Call) -> None:
+        self.calls[call.id] = call
+        call.trunk.calls += 1
+        if call.session is not None:
+            self._by_session[call.session] = call
+        self._spawn(call.run())
+
+    def on_fact(self, worker: Worker, fact: Fact) -> None:
+        """A fact from a worker belongs to the call it names."""
+        call = self.calls.get(getattr(fact, "call_id", ""))
+        if call is not None:
+            call.deliver(fact)
+
+    def on_worker_lost(self, worker: Worker, call_ids: set[str], reason: str) -> None:
+        """Only its own calls end."""
+        for call_id in call_ids:
+            call = self.calls.get(call_id)
+            if call is not None:
+                call.deliver(WorkerLost(reason))
+
+    # What calls need (call.Services, outbound.Dialler)
+
+    def open_leg(self, order: OpenLeg) -> Worker | None:
+        """Give a leg to the worker that carries least."""
+        return self._pool.pick(order)
+
+    def media_host(self, session: InviteSession | None, trunk: Trunk) -> str:
+        """The configured address, else the one that the trunk sees."""
+        configured = self.config.rtp_public_address
+        if configured is not None:
+            return configured
+        if session is not None:
+            return session.advertised.host
+        return self._advertised(trunk).host
+
+    def _advertised(self, trunk: Trunk) -> Address:
+        return self._user_agent.advertised(trunk.targets[0])
+
+    @property
+    def _user_agent(self) -> UserAgent:
+        if self._ua is None:
+            raise CallRefused(503, "the gateway is not up")
+        return self._ua
+
+    def invite(self, call: Call, number: str, sdp: bytes) -> OutgoingSession:
+        """Send the INVITE of an outbound call over its trunk."""
+        trunk = call.trunk
+        session = self._user_agent.invite(
+            trunk.uri_for(number),
+            from_=f"<{trunk.from_uri}>",
+            targets=trunk.targets,
+            credentials=trunk.credentials,
+            sdp=sdp,
+            now=time.monotonic(),
+        )
+        self._by_session[session] = call
+        return session
+
+    def write_record(self, record: CallRecord) -> None:
+        """Queue the record as it stands."""
+        self._records.write(record)
+
+    def forget(self, call: Call) -> None:
+        """The call is recorded."""
+        if self.calls.pop(call.id, None) is None:
+            return
+        call.trunk.calls -= 1
+        if call.session is not None:
+            self._by_session.pop(call.session, None)
+        if not self.calls:
+            self._quiet.set()
+
+    # What the admin API asks (http.Gateway)
+
+    def readiness(self) -> Readiness:
+        """Ready means: not stopping, every trunk up, every worker up."""
+        readiness = Readiness(reasons=[], parts={})
+        if self._draining:
+            readiness.reasons.append("gateway is stopping")
+        for trunk in self.trunks.values():
+            readiness.parts[f"trunk {trunk.name}"] = trunk.state
+            if not trunk.up:
+                readiness.reasons.append(f"trunk {trunk.name} is {trunk.state}: {trunk.reason}")
+        for worker in self._pool.workers:
+            readiness.parts[f"worker {worker.name}"] = "alive" if worker.ready else "down"
+        missing = max(1, self.config.gateway.worker_count) - sum(worker.ready for worker in self._pool.workers)
+        if missing:
+            readiness.reasons.append(f"{missing} media worker(s) are down")
+        return readiness
+
+    def live_calls(self) -> list[LiveCall]:
+        """Every call that has not ended."""
+        return [_live(call) for call in self.calls.values()]
+
+    async def place_call(self, to: str, agent: str, trunk: str | None) -> str:
+        """Start an outbound call; its story is in the record."""
+        if agent not in self.config.agents:
+            raise CallRefused(404, f"there is no agent {agent!r}")
+        chosen = self._choose_trunk(trunk)
+        if self._draining:
+            raise CallRefused(503, "the gateway is stopping")
+        limit = chosen.config.max_calls
+        if len(self.calls) >= self.config.gateway.max_calls or (limit is not None and chosen.calls >= limit):
+            raise CallRefused(503, "all lines are in use", RETRY_AFTER)
+        call = OutboundCall(new_call_id(), chosen, agent, self, self, to)
+        self._begin(call)
+        return call.id
+
+    def _choose_trunk(self, name: str | None) -> Trunk:
+        if name is None:
+            if len(self.trunks) != 1:
+                raise CallRefused(409, f"name one of the trunks: {', '.join(sorted(self.trunks)) or 'none'}")
+            return next(iter(self.trunks.values()))
+        if name not in self.trunks:
+            raise CallRefused(404, f"there is no trunk {name!r}")
+        return self.trunks[name]
+
+    def hang_up(self, call_id: str) -> bool:
+        """The operator ends a call."""
+        call = self.calls.get(call_id)
+        if call is None:
+            return False
+        call.deliver(OperatorHangUp("operator", "hung up over the admin API"))
+        return True
+
+
+def revealed(value: Any) -> Any:
+    """A dumped model as plain tables, secrets in clear: only ever for the socket to a worker."""
+    match value:
+        case dict():
+            return {key: revealed(item) for key, item in value.items()}
+        case list() | tuple():
+            return [revealed(item) for item in value]
+        case SecretStr():
+            return value.get_secret_value()
+        case Path():
+            return str(value)
+    return value
+
+
+def _live(call: Call) -> LiveCall:
+    status = call.status
+    if status is None:
+        return LiveCall(record=call.record, state=call.state)
+    return LiveCall(
+        record=call.record,
+        state=call.state,
+        speaker=status.speaker,
+        caller_dbov=status.caller_dbov,
+        agent_dbov=status.agent_dbov,
+        queued_ms=status.queued_ms,
+    )

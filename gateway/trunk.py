@@ -1,0 +1,199 @@
+"""A trunk while the gateway runs: where its server is, whether it is up, and which signalling belongs to it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+
+import structlog
+
+from ..sip.digest import Credentials
+from ..sip.errors import SipError
+from ..sip.events import PeerReachable, PeerUnreachable, RegistrationChanged
+from ..sip.flow import Flow
+from ..sip.registration import Registration
+from ..sip.resolver import Resolver
+from ..sip.user_agent import UserAgent
+from .addresses import bracketed
+from .config import TrunkConfig
+
+log = structlog.get_logger(__name__)
+
+RESOLVE_EVERY = 300.0
+"""Seconds between look-ups of a trunk's server: carriers move their addresses."""
+RESOLVE_RETRY = 10.0
+
+
+class Trunk:
+    """One `[trunks.NAME]`. `run` keeps it registered (or probed) until cancelled; `state` is what it came to."""
+
+    def __init__(self, name: str, config: TrunkConfig, ua: UserAgent, resolver: Resolver) -> None:
+        self.name = name
+        self.config = config
+        self.calls = 0
+        self.targets: list[Flow] = []
+        self.state = "starting"
+        """`starting`, `registered`, `reachable`, `failed` or `unreachable`."""
+        self.reason = "not tried yet"
+        self.registration: Registration | None = None
+        self.changed = asyncio.Event()
+        """Set at each change of state; whoever waits clears it."""
+        self._ua = ua
+        self._resolver = resolver
+        self._hosts: set[str] = set()
+        self._networks = [ip_network(source, strict=False) for source in config.sources if _is_network(source)]
+        self._names = [source for source in config.sources if not _is_network(source)]
+
+    def __repr__(self) -> str:
+        return f"<Trunk {self.name} {self.state} {self.reason!r} calls={self.calls}>"
+
+    # What it is
+
+    @property
+    def up(self) -> bool:
+        """True when calls can be expected to pass."""
+        return self.state in ("registered", "reachable")
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What answers the trunk's challenges."""
+        if self.config.username is None or self.config.password is None:
+            return None
+        return Credentials(self.config.username, self.config.password.get_secret_value())
+
+    @property
+    def domain(self) -> str:
+        """Host part of our address of record."""
+        return bracketed(self.config.domain or self.config.server.host)
+
+    @property
+    def from_uri(self) -> str:
+        """Our identity on this trunk."""
+        user = self.config.caller_id or self.config.username
+        return f"sip:{user}@{self.domain}" if user else f"sip:{self.domain}"
+
+    def uri_for(self, number: str) -> str:
+        """Request-URI of a number (or a whole SIP URI, taken as it is) on this trunk."""
+        if number.startswith(("sip:", "sips:")):
+            return number
+        server = self.config.server
+        port = f":{server.port}" if server.port else ""
+        return f"sip:{number}@{self.domain}{port if self.config.domain is None else ''}"
+
+    def owns(self, source: Flow) -> bool:
+        """True when signalling from this address is this trunk's."""
+        if source.host in self._hosts:
+            return True
+        address = ip_address(source.host)
+        return any(address in network for network in self._networks)
+
+    def dialled(self, request_user: str | None, to_user: str | None) -> str:
+        """The number that was called: registrars relay to our Contact's user, then only To says which number it was."""
+        if request_user and request_user != self.config.username:
+            return request_user
+        return to_user or request_user or ""
+
+    # Life
+
+    async def run(self) -> None:
+        """Resolve, register or probe, for ever."""
+        while True:
+            try:
+                await self._resolve()
+            except SipError as error:
+                self._set_state("failed" if self.config.registers else "unreachable", str(error))
+                await asyncio.sleep(RESOLVE_RETRY)
+                continue
+            if self.config.registers:
+                self._register()
+                await asyncio.sleep(RESOLVE_EVERY)
+            else:
+                await self._probe_until_stale()
+
+    async def _resolve(self) -> None:
+        self.targets = await self._resolver.resolve(str(self.config.server))
+        hosts = {flow.host for flow in self.targets}
+        for name in self._names:
+            hosts |= {flow.host for flow in await self._resolver.resolve(f"sip:{name}")}
+        self._hosts = hosts
+
+    def _register(self) -> None:
+        now = time.monotonic()
+        if self.registration is not None:
+            self.registration.set_targets(self.targets, now)
+            return
+        self.registration = self._ua.register(
+            self.name,
+            registrar=f"sip:{self.domain}",
+            aor=f"sip:{self.config.username}@{self.domain}",
+            targets=self.targets,
+            credentials=self.credentials,
+            expires=self.config.expires,
+            contact_user=self.config.username,
+            now=now,
+        )
+
+    async def _probe_until_stale(self) -> None:
+        interval = self.config.options_interval_s
+        if interval == 0:
+            self._set_state("reachable", "not probed (options_interval_s = 0)")
+            await asyncio.sleep(RESOLVE_EVERY)
+            return
+        stale = time.monotonic() + RESOLVE_EVERY
+        while time.monotonic() < stale:
+            for target in self.targets[:1]:
+                uri = f"sip:{self.domain}"
+                self._ua.options(
+                    self.name, target, uri, time.monotonic(), from_=f"<{self.from_uri}>", credentials=self.credentials
+                )
+            await asyncio.sleep(interval)
+
+    def close(self, now: float) -> None:
+        """Take the binding back, if there is one."""
+        if self.registration is not None:
+            self.registration.unregister(now)
+
+    # Events
+
+    def on_event(self, event: RegistrationChanged | PeerReachable | PeerUnreachable) -> None:
+        """What the user agent found out about this trunk."""
+        match event:
+            case RegistrationChanged(state="registered"):
+                self._set_state("registered", f"for {event.expires or 0:.0f} s")
+            case RegistrationChanged(state="failed"):
+                self._set_state("failed", event.reason)
+            case RegistrationChanged(state="unregistered"):
+                self._set_state("unregistered", event.reason)
+            case PeerReachable():
+                self._set_state("reachable", f"answers OPTIONS with {event.status}")
+            case PeerUnreachable():
+                self._set_state("unreachable", event.reason)
+
+    def _set_state(self, state: str, reason: str) -> None:
+        if (state, reason) == (self.state, self.reason):
+            return
+        changed, self.state, self.reason = state != self.state, state, reason
+        self.changed.set()
+        if changed:
+            level = log.info if self.up or state == "unregistered" else log.error
+            level("trunk " + state, trunk=self.name, reason=reason, server=str(self.config.server))
+
+
+def trunk_of(trunks: Sequence[Trunk], source: Flow, users: Sequence[str | None]) -> Trunk | None:
+    """The trunk that sent a request: by its source address, and where several share one, by port, then by our user."""
+    owners = [trunk for trunk in trunks if trunk.owns(source)]
+    if len(owners) > 1:
+        exact = [trunk for trunk in owners if any(target.port == source.port for target in trunk.targets)]
+        owners = exact or owners
+    if len(owners) > 1:
+        named = [trunk for trunk in owners if trunk.config.username in users]
+        owners = named or owners
+    return owners[0] if owners else None
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
