@@ -66,7 +66,7 @@ class ListenUrl(_Written):
 
     transport: Transport
     host: str
-    port: int = Field(DEFAULT_SIP_PORT, ge=0, le=65535)
+    port: int = Field(default=DEFAULT_SIP_PORT, ge=0, le=65535)
     """0 lets the system choose."""
 
     @classmethod
@@ -88,7 +88,7 @@ class SipServer(_Written):
     """`sip:host:port;transport=udp`: a carrier's server. Port and transport left out are found by RFC 3263."""
 
     host: str
-    port: int | None = Field(None, ge=1, le=65535)
+    port: int | None = Field(default=None, ge=1, le=65535)
     transport: Transport | None = None
 
     @classmethod

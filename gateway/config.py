@@ -1,6 +1,6 @@
 """The configuration: one TOML file, overridden by `TRUNKLINE_…` environment variables.
 
-`load_config(path)` gives a `Config` or raises ConfigError, which names file, line, key and remedy of every problem found.
+`load_config(path)` gives a `Config`, or raises ConfigError that names file, line, key and remedy of each problem found.
 Any string may be `"$ENV_NAME"` (environment) or `"%name"` (a systemd credential, `$CREDENTIALS_DIRECTORY/name`).
 Secrets are `SecretStr`: they appear in no repr and in no error.
 """

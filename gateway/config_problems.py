@@ -92,19 +92,20 @@ def problems_of(error: ValidationError, data: Any, known_keys: Callable[[Locatio
         sentence = _sentence(detail, location, known_keys)
         if sentence not in sentences.setdefault(location, []):
             sentences[location].append(sentence)
-    return [(location, " or ".join(several)) for location, several in sentences.items()]
+    return [(location, " or ".join(several).replace("or must be", "or")) for location, several in sentences.items()]
 
 
 def _written_location(detail: ErrorDetails, data: Any) -> Location:
     """The location without the names of union branches, which pydantic mixes in and no file holds."""
     location: Location = ()
     for part in detail["loc"]:
-        if isinstance(data, Mapping) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
-            continue
+        match data:
+            case Mapping() if part in data:
+                data = data[part]
+            case list() if isinstance(part, int) and part < len(data):
+                data = data[part]
+            case _:
+                continue
         location = (*location, part)
     if detail["type"] == "missing":
         location = (*location, detail["loc"][-1])
@@ -136,7 +137,7 @@ def _unknown_key(key: str, known: list[str]) -> str:
 
 
 def describe(file: str, text: str, problems: Iterable[Problem], prefix: str) -> list[str]:
-    """One line for each problem, in the order of the file; what an environment variable set is said of that variable."""
+    """One line for each problem, in the order of the file; what came from the environment names its variable."""
     lines = Lines(text)
     described: list[tuple[int, str]] = []
     for location, sentence in problems:

@@ -33,7 +33,7 @@ def default_state_dir() -> Path:
 class GatewayConfig(Table):
     """`[gateway]`: the process itself."""
 
-    name: str = Field("trunkline", min_length=1)
+    name: str = Field(default="trunkline", min_length=1)
     """Names this gateway in logs, in User-Agent, and in its rows of a database that several gateways share."""
     state_dir: Path = Field(default_factory=default_state_dir)
     """Where records, their spool and recordings are kept."""
@@ -42,9 +42,9 @@ class GatewayConfig(Table):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` is console on a terminal and JSON elsewhere."""
-    max_calls: int = Field(300, ge=1)
+    max_calls: int = Field(default=300, ge=1)
     """Calls at once; one more is answered 503 with Retry-After."""
-    drain_s: float = Field(30.0, ge=0)
+    drain_s: float = Field(default=30.0, ge=0)
     """After SIGTERM running calls may finish for this long, seconds."""
 
     @property
@@ -64,7 +64,7 @@ class SipConfig(Table):
     """`[sip]`: where the gateway listens for signalling."""
 
     listen: list[ListenUrl] = Field(default_factory=lambda: [ListenUrl.parse("udp://0.0.0.0:5060")], min_length=1)
-    public_address: str | None = Field(None, min_length=1)
+    public_address: str | None = Field(default=None, min_length=1)
     """Host or address for Contact and Via; None advertises what is learned (RFC 3581) or the local address."""
     allow: list[IPvAnyNetwork] = []
     """Networks that may send SIP at all; empty is every network (a source must still belong to a trunk)."""
@@ -74,9 +74,9 @@ class RtpConfig(Table):
     """`[rtp]`: the media ports of all workers together."""
 
     ports: PortRange = PortRange(first=16384, last=32767)
-    bind: str = Field("0.0.0.0", min_length=1)  # noqa: S104
+    bind: str = Field(default="0.0.0.0", min_length=1)  # noqa: S104
     """Local address of the RTP sockets."""
-    public_address: str | None = Field(None, min_length=1)
+    public_address: str | None = Field(default=None, min_length=1)
     """Address in SDP; None is that of `[sip]`."""
 
 
@@ -87,23 +87,23 @@ class TrunkConfig(Table):
     """The trunk registers here (RFC 3261 section 10)."""
     peer: SipServer | None = None
     """The trunk does not register: digest on each INVITE or an address list, OPTIONS health checks."""
-    username: str | None = Field(None, min_length=1)
+    username: str | None = Field(default=None, min_length=1)
     password: SecretStr | None = None
-    realm: str | None = Field(None, min_length=1)
+    realm: str | None = Field(default=None, min_length=1)
     """Answer challenges of this realm only; None answers any realm of the trunk's server."""
-    expires: int = Field(300, ge=30, le=86400)
+    expires: int = Field(default=300, ge=30, le=86400)
     """Asked registration lifetime, seconds; the registrar's grant decides."""
-    codecs: list[Codec] = Field(["opus", "PCMU", "PCMA"], min_length=1)
+    codecs: list[Codec] = Field(default=["opus", "PCMU", "PCMA"], min_length=1)
     """Codecs in order of preference."""
     sources: list[str] = []
     """Networks or host names that this trunk's signalling comes from; empty is the server's own addresses."""
-    max_calls: int | None = Field(None, ge=1)
+    max_calls: int | None = Field(default=None, ge=1)
     """Calls of this trunk at once; one more is answered 503. None is `[gateway]` alone."""
-    options_interval_s: float = Field(30.0, ge=0)
+    options_interval_s: float = Field(default=30.0, ge=0)
     """Seconds between OPTIONS health checks; 0 sends none."""
-    caller_id: str | None = Field(None, min_length=1)
+    caller_id: str | None = Field(default=None, min_length=1)
     """User part of From on placed calls; None is the username."""
-    domain: str | None = Field(None, min_length=1)
+    domain: str | None = Field(default=None, min_length=1)
     """Host part of the trunk's own address of record; None is the server's host."""
 
     @model_validator(mode="after")
@@ -144,8 +144,15 @@ class RouteConfig(Table):
     trunk: str | None = None
     """Only calls of this trunk; None is any."""
     agent: str
-    fallback: str | Annotated[int, Field(ge=400, le=699)] | None = None
+    fallback: str | int | None = None
     """When the agent cannot take the call: another agent's name, or the SIP status to refuse with."""
+
+    @field_validator("fallback")
+    @classmethod
+    def _refusal(cls, fallback: str | int | None) -> str | int | None:
+        if isinstance(fallback, int) and not 400 <= fallback <= 699:
+            raise ValueError("must be the name of an agent, or a SIP status from 400 to 699")
+        return fallback
 
 
 class HttpConfig(Table):
