@@ -6,7 +6,7 @@ from functools import cache
 import msgspec
 import numpy as np
 
-from ...codecs.g711 import PCMA, PCMU
+from ...codecs.g711 import ALAW, ULAW
 from ...codecs.resample import Resampler
 
 _FOLDER = importlib.resources.files(__package__ or "").joinpath("speech")
@@ -29,18 +29,18 @@ def speech(name: str, encoding: str) -> bytes:
     if encoding == "pcmu":
         return octets
     if encoding == "pcma":
-        return PCMU.to_other(octets)
+        return ULAW.to_other(octets)
     resampler = Resampler(8000, 24000)
-    pcm = PCMU.decode(octets)
+    pcm = ULAW.decode(octets)
     return np.concatenate([resampler.process(pcm), resampler.flush()]).astype("<i2").tobytes()
 
 
 def samples(octets: bytes, encoding: str) -> np.ndarray:
     """Samples at 8000 Hz of octets in a session format; 24 kHz is thinned by averages of three."""
     if encoding == "pcmu":
-        return PCMU.decode(octets)
+        return ULAW.decode(octets)
     if encoding == "pcma":
-        return PCMA.decode(octets)
+        return ALAW.decode(octets)
     wide = np.frombuffer(octets[: len(octets) // 6 * 6], "<i2")
     return wide.reshape(-1, 3).mean(axis=1).astype(np.int16)
 
