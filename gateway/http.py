@@ -1,10 +1,30 @@
-"""The admin API: health, readiness, call records, placing and ending calls. Errors are RFC 9457 problem documents."""
+"""The admin API: health, readiness, call records, placing and ending calls. Errors are RFC 9457 problem documents.
 
-from typing import Protocol
+| request | answer |
+| --- | --- |
+| GET /healthz | 200: the process is alive |
+| GET /readyz | 200, or 503 with the reasons |
+| GET /api/calls?limit=&before=&trunk=&agent=&live=true | 200 `{calls: […], next: ID or null}`, newest first |
+| GET /api/calls/{id} | 200: the record, with `live` while the call is up |
+| POST /api/calls `{to, agent, trunk?}` | 201 with `Location` |
+| DELETE /api/calls/{id} | 202: the call is being ended; 409 when it has ended already |
+"""
+
+from typing import Any, Protocol
 
 import msgspec
+from aiohttp import web
 
+from .config_tables import HttpConfig
+from .errors import GatewayError
+from .http_guard import Problem, bears, guard, json_response, problems
 from .record import CallRecord
+from .records import RecordsHealth
+
+BODY_LIMIT = 64 * 1024
+"""Largest body that is read, octets."""
+LIMIT_MOST = 1000
+"""Most records of one answer."""
 
 
 class Readiness(msgspec.Struct):
@@ -49,3 +69,159 @@ class Gateway(Protocol):
     def hang_up(self, call_id: str) -> bool:
         """Begin to end a live call on the operator's word; False when there is no such live call."""
         ...
+
+
+class Records(Protocol):
+    """What the API asks of the records."""
+
+    @property
+    def health(self) -> RecordsHealth:
+        """How the writing goes."""
+        ...
+
+    async def get(self, call_id: str) -> CallRecord | None:
+        """One record."""
+        ...
+
+    async def list(
+        self, limit: int = 50, before: str | None = None, *, trunk: str | None = None, agent: str | None = None
+    ) -> "list[CallRecord]":
+        """The newest records first."""
+        ...
+
+
+class PlaceCall(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /api/calls."""
+
+    to: str
+    agent: str
+    trunk: str | None = None
+
+
+class CallQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The query of GET /api/calls."""
+
+    limit: int = 50
+    before: str | None = None
+    trunk: str | None = None
+    agent: str | None = None
+    live: bool = False
+
+
+class AdminApi:
+    """The listening socket and what answers on it."""
+
+    def __init__(self, config: HttpConfig, gateway: Gateway, records: Records) -> None:
+        self._listen = config.listen
+        self._token = config.token.get_secret_value() if config.token else None
+        self._gateway = gateway
+        self._records = records
+        self._runner = web.AppRunner(self.application(), access_log=None, handle_signals=False)
+
+    def application(self) -> web.Application:
+        """The routes behind the guard."""
+        application = web.Application(middlewares=[problems, guard(self._token)], client_max_size=BODY_LIMIT)
+        application.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/api/calls", self._list_calls),
+                web.post("/api/calls", self._place_call),
+                web.get("/api/calls/{id}", self._show_call),
+                web.delete("/api/calls/{id}", self._hang_up),
+            ]
+        )
+        return application
+
+    async def start(self) -> int:
+        """Bind and listen; returns the port. Raises GatewayError when the address cannot be bound."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._listen.host, self._listen.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise GatewayError(
+                f"[http] listen = {str(self._listen)!r}: cannot be bound ({error.strerror}); choose another address"
+            ) from None
+        return self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening and end what is being answered."""
+        await self._runner.cleanup()
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return json_response({"alive": True})
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        readiness = self._gateway.readiness()
+        health = self._records.health
+        reasons = list(readiness.reasons)
+        if not health.writable:
+            reasons.append(f"call records cannot be written: {health.reason}")
+        body: dict[str, Any] = {"ready": not reasons}
+        if self._token is None or bears(request, self._token):
+            body |= {"reasons": reasons, "parts": readiness.parts, "records_queued": health.queued}
+        return json_response(body, status=503 if reasons else 200)
+
+    async def _list_calls(self, request: web.Request) -> web.Response:
+        query = _query(request)
+        found = {call.record.id: _live_body(call) for call in self._gateway.live_calls() if _fits(call.record, query)}
+        if not query.live:
+            past = await self._records.list(query.limit + 1, query.before, trunk=query.trunk, agent=query.agent)
+            found = {record.id: msgspec.to_builtins(record) for record in past} | found
+        ids = sorted(found, reverse=True)
+        shown = ids[: query.limit]
+        more = shown[-1] if len(ids) > len(shown) else None
+        return json_response({"calls": [found[call_id] for call_id in shown], "next": more})
+
+    async def _show_call(self, request: web.Request) -> web.Response:
+        call_id = request.match_info["id"]
+        for call in self._gateway.live_calls():
+            if call.record.id == call_id:
+                return json_response(_live_body(call))
+        return json_response(msgspec.to_builtins(await self._recorded(call_id)))
+
+    async def _place_call(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            raise Problem(415, "the body must be application/json")
+        try:
+            order = msgspec.json.decode(await request.read(), type=PlaceCall)
+        except msgspec.DecodeError as error:
+            raise Problem(400, f"the body is not a call to place: {error}") from None
+        call_id = await self._gateway.place_call(order.to, order.agent, order.trunk)
+        return json_response({"id": call_id}, status=201, headers={"Location": f"/api/calls/{call_id}"})
+
+    async def _hang_up(self, request: web.Request) -> web.Response:
+        call_id = request.match_info["id"]
+        if self._gateway.hang_up(call_id):
+            return json_response({"id": call_id}, status=202)
+        await self._recorded(call_id)
+        raise Problem(409, f"call {call_id} has already ended")
+
+    async def _recorded(self, call_id: str) -> CallRecord:
+        record = await self._records.get(call_id)
+        if record is None:
+            raise Problem(404, f"there is no call {call_id}")
+        return record
+
+
+def _query(request: web.Request) -> CallQuery:
+    try:
+        query = msgspec.convert(dict(request.query), CallQuery, strict=False)
+    except msgspec.ValidationError as error:
+        raise Problem(400, f"the query is wrong: {error}") from None
+    if not 1 <= query.limit <= LIMIT_MOST:
+        raise Problem(400, f"the query is wrong: limit is from 1 to {LIMIT_MOST}")
+    return query
+
+
+def _fits(record: CallRecord, query: CallQuery) -> bool:
+    older = query.before is None or record.id < query.before
+    return older and query.trunk in (None, record.trunk) and query.agent in (None, record.agent)
+
+
+def _live_body(call: LiveCall) -> dict[str, Any]:
+    live = msgspec.to_builtins(call)
+    record = live.pop("record")
+    return record | {"live": live}
