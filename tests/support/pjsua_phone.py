@@ -1,9 +1,11 @@
 """A PJSIP phone in a process of its own: commands as JSON lines on standard input, events on standard output.
 
 `pjsua2-pybind11` 0.1a3 binds no WAV player or recorder, so those two are PJSUA's own C functions, called in the
-library that the module has loaded. There is no sound card: the null device keeps the conference bridge's clock.
+library that the module has loaded. So is its event loop: the module holds the interpreter's lock in every call, and
+with a worker thread of PJSUA's own, which waits for that lock in a callback, the two deadlock. There is no sound
+card: the null device keeps the conference bridge's clock.
 
-Commands: {"do": "register", ...} {"do": "call", "uri": ...} {"do": "hang_up"} {"do": "dtmf", "digits": ...}
+Commands: {"do": "call", "uri": ...} {"do": "hang_up"} {"do": "dtmf", "digits": ...}
 {"do": "hold"} {"do": "resume"} {"do": "quit"}. Events: {"event": ...} with what is known.
 """
 
@@ -11,8 +13,8 @@ import argparse
 import ctypes
 import json
 import os
+import select
 import signal
-import sys
 
 import pjsua2
 
@@ -42,8 +44,8 @@ def _loaded(name: str) -> ctypes.CDLL:
 class Wav:
     """PJSUA's WAV player and recorder, joined to a call's port of the conference bridge."""
 
-    def __init__(self, play: str | None, record: str | None) -> None:
-        self._library = _loaded("libpjsua")
+    def __init__(self, library: ctypes.CDLL, play: str | None, record: str | None) -> None:
+        self._library = library
         self._play = play
         self._record = record
         self._player = ctypes.c_int(-1)
@@ -134,7 +136,7 @@ class Phone:
         configuration.logConfig.level = 4
         configuration.logConfig.consoleLevel = 0
         configuration.logConfig.filename = arguments.log
-        configuration.uaConfig.threadCnt = 1
+        configuration.uaConfig.threadCnt = 0
         configuration.medConfig.noVad = True
         configuration.medConfig.ecTailLen = 0
         configuration.medConfig.clockRate = 8000
@@ -147,7 +149,8 @@ class Phone:
         self.endpoint.transportCreate(kind, transport)
         self.endpoint.libStart()
         self.endpoint.audDevManager.setNullDev()
-        self.wav = Wav(arguments.play, arguments.record)
+        self.library = _loaded("libpjsua")
+        self.wav = Wav(self.library, arguments.play, arguments.record)
         self.account = PhoneAccount()
         self.account.phone = self
 
@@ -170,6 +173,24 @@ class Phone:
         vector.append(credentials)
         configuration.sipConfig.authCreds = vector
         self.account.create(configuration, True)
+
+    def run(self) -> None:
+        """Handle events and commands until told to quit, or until standard input ends."""
+        pending = b""
+        while True:
+            self.library.pjsua_handle_events(20)
+            if not select.select([0], [], [], 0)[0]:
+                continue
+            octets = os.read(0, 65536)
+            if not octets:
+                return
+            *lines, pending = (pending + octets).split(b"\n")
+            for line in lines:
+                try:
+                    if not self.do(json.loads(line)):
+                        return
+                except RuntimeError as error:
+                    say("failed", reason=str(error))
 
     def do(self, command: dict[str, str]) -> bool:
         """Run one command; False when it was the last."""
@@ -210,12 +231,7 @@ def main() -> None:
     say("ready", version=phone.endpoint.version.full)
     phone.register()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    for line in sys.stdin:
-        try:
-            if not phone.do(json.loads(line)):
-                break
-        except RuntimeError as error:
-            say("failed", reason=str(error))
+    phone.run()
     phone.wav.close()
     # The library's tear-down is not reliable with Python callbacks alive.
     os._exit(0)
