@@ -116,7 +116,9 @@ class Call:
     far_end: str
     """What `ended_by` calls the other side."""
 
-    def __init__(self, call_id: str, trunk: Trunk, agent: str | None, services: Services, from_: str, to: str) -> None:
+    def __init__(
+        self, call_id: str, trunk: Trunk, agent: str | None, services: Services, from_: str | None, to: str
+    ) -> None:
         self.id = call_id
         self.trunk = trunk
         self.session: InviteSession | None = None
@@ -192,19 +194,10 @@ class Call:
 
     def _handle(self, event: Event) -> None:
         """Raises CallOver when the event ends the call."""
+        over = self._end_of(event)
+        if over is not None:
+            raise over
         match event:
-            case Ended(by=by, reason=reason, status=status):
-                raise CallOver(self.far_end if by == "remote" else "gateway", reason, status or 200)
-            case Rejected(status=status, reason=reason, retry_after=retry_after, local=local):
-                raise CallOver("gateway" if local else "trunk", f"{status} {reason}", status, retry_after)
-            case HangUp(by=by, reason=reason):
-                raise CallOver(by, reason)
-            case LegFailed(status=status, reason=reason, retry_after_s=retry_after):
-                raise CallOver("provider" if retry_after is None else "gateway", reason, status, retry_after)
-            case WorkerLost(reason=reason):
-                raise CallOver("gateway", f"media worker lost: {reason}")
-            case OperatorHangUp(by=by, reason=reason):
-                raise CallOver(by, reason, 480)
             case ReOffer(sdp=sdp):
                 self._renegotiate(sdp)
             case OfferAnswered(sdp=sdp):
@@ -221,6 +214,23 @@ class Call:
                 self._alarm(event)
             case _:
                 self._log.debug("event without effect", event=type(event).__name__)
+
+    def _end_of(self, event: Event) -> CallOver | None:
+        """What the event means when it ends the call."""
+        match event:
+            case Ended(by=by, reason=reason, status=status):
+                return CallOver(self.far_end if by == "remote" else "gateway", reason, status or 200)
+            case Rejected(status=status, reason=reason, retry_after=retry_after, local=local):
+                return CallOver("gateway" if local else "trunk", f"{status} {reason}", status, retry_after)
+            case HangUp(by=by, reason=reason):
+                return CallOver(by, reason)
+            case LegFailed(status=status, reason=reason, retry_after_s=retry_after):
+                return CallOver("provider" if retry_after is None else "gateway", reason, status, retry_after)
+            case WorkerLost(reason=reason):
+                return CallOver("gateway", f"media worker lost: {reason}")
+            case OperatorHangUp(by=by, reason=reason):
+                return CallOver(by, reason, 480)
+        return None
 
     def _alarm(self, alarm: MediaAlarm) -> None:
         words = "media dead" if alarm.dead else "media back"

@@ -45,7 +45,7 @@ class InboundCall(Call):
         try:
             codec = self._negotiation.expect(offer)
         except SipError as error:
-            raise CallOver("gateway", str(error), 488) from None
+            raise CallOver("gateway", str(error), getattr(error, "status", 488)) from None
         self._incoming.ring(time.monotonic())
         await self._ready_agent(self._route, codec)
         if offer is None:

@@ -3,11 +3,11 @@
 import asyncio
 import random
 import time
+import wave
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 
 from ...codecs.g711 import ULAW
@@ -16,7 +16,7 @@ from ...rtp.ring import AUDIO, Chunk
 from ...rtp.session import MediaFormat, RtpSession
 from ...rtp.transport import RtpTransport
 from ...sip.events import Answered, Ended, Event, IncomingInvite, Rejected, ReOffer
-from ...sip.offer_answer import AudioCodec, OfferAnswer
+from ...sip.offer_answer import PCMU, Agreed, AudioNegotiation
 from ...sip.sdp import SessionDescription
 from ...sip.session import InviteSession
 from ..media.clock import MediaClock
@@ -35,7 +35,7 @@ class CallFailed(Exception):
 
 
 class LabCaller:
-    """One phone. Drive it with `dial`, `hear`, `say`, `hang_up`; `heard` and `said` are µ-law octets from the answer on."""
+    """One phone. Drive it with `dial`, `say`, `hear_…`, `hang_up`; `heard` and `said` are µ-law octets since the answer."""
 
     def __init__(self, trunk: LabTrunk, clock: MediaClock, ports: PortRange, number: str = "15550100") -> None:
         self.number = number
@@ -54,21 +54,20 @@ class LabCaller:
         self._changed = asyncio.Event()
         self._transport = RtpTransport.open(ports, "127.0.0.1")
         self._rtp = RtpSession(random.Random(), "lab-caller", MediaFormat(0, 0), time.monotonic())
-        self._media = OfferAnswer([AudioCodec("PCMU", 8000, 1, 0)], random.Random())
+        self._media = AudioNegotiation((PCMU,), "127.0.0.1", self._transport.local_port, session_id=1)
 
     # The call
 
     async def dial(self, user: str, number: str, timeout: float = 20.0) -> None:
         """Call the gateway that registered as `user`; returns when it answers. Raises CallFailed."""
-        self._media.bind("127.0.0.1", self._transport.local_port)
-        self._session = self._trunk.call(user, number, self.number, self._media.create_offer().to_bytes(), self._on_event)
+        offer = self._media.create_offer().to_bytes()
+        self._session = self._trunk.call(user, number, self.number, offer, self._on_event)
         await self._until(self.answered, timeout, "no answer")
 
     def take(self, event: IncomingInvite) -> None:
         """Answer a call that the gateway placed."""
         self._session = event.session
         self._trunk.adopt(event.session, self._on_event)
-        self._media.bind("127.0.0.1", self._transport.local_port)
         now = time.monotonic()
         event.session.ring(now)
         answer, agreed = self._media.answer(SessionDescription.parse(event.session.remote_offer or b""))
@@ -88,3 +87,107 @@ class LabCaller:
                 self._over(reason)
             case _:
                 return
+
+    def _start(self, agreed: Agreed) -> None:
+        now = time.monotonic()
+        self._rtp.set_remote(
+            agreed.remote_address, agreed.remote_port, agreed.remote_rtcp_port, rtcp_mux=agreed.rtcp_mux, now=now
+        )
+        self._rtp.set_direction(sending=True, receiving=True, now=now)
+        self._transport.start(self._rtp, self._hear)
+        self._clock.add(self)
+        self.answered.set()
+
+    def _over(self, reason: str) -> None:
+        if self.ended.is_set():
+            return
+        self.end_reason = reason
+        self.ended.set()
+        self._changed.set()
+        self._clock.remove(self)
+        self._transport.close(time.monotonic())
+
+    def hang_up(self) -> None:
+        """End the call from this side."""
+        if self._session is not None:
+            self._session.hang_up(time.monotonic())
+
+    # Sound
+
+    def _hear(self, chunks: Sequence[Chunk], now: float) -> None:
+        for kind, payload, samples in chunks:
+            self._incoming += payload if kind == AUDIO else ULAW.silent(samples)
+
+    def tick(self, now: float, skipped: int) -> None:
+        """20 ms: say the next frame of the line (or silence), take what came."""
+        self._transport.tick(now)
+        if skipped:
+            self._rtp.skip(skipped * FRAME)
+        frame = self._line.popleft() if self._line else ULAW.silent(FRAME)
+        self._transport.send(self._rtp.packet(frame, FRAME))
+        heard = bytes(self._incoming[:FRAME])
+        del self._incoming[:FRAME]
+        self.said += frame
+        self.heard += heard + ULAW.silent(FRAME - len(heard))
+        loud = ULAW.level(heard) > SPEECH_DBOV
+        self._quiet = 0 if loud else self._quiet + 1
+        self._agent_spoke += loud
+        self._changed.set()
+
+    def tick_failed(self, error: Exception) -> None:
+        """The clock let go of this caller."""
+        self._over(f"lab caller failed: {error}")
+
+    @property
+    def agent_quiet(self) -> bool:
+        """Nothing was heard for half a second."""
+        return self._quiet >= QUIET_FRAMES
+
+    def say(self, speech: bytes) -> None:
+        """Begin to speak µ-law octets; returns at once."""
+        self._line.extend(
+            speech[start : start + FRAME].ljust(FRAME, ULAW.silence) for start in range(0, len(speech), FRAME)
+        )
+
+    async def said_all(self) -> None:
+        """Wait until the line is spoken."""
+        await self._until_true(lambda: not self._line, 60.0, "the line was not spoken")
+
+    async def hear_speech(self, ms: float, timeout: float = 10.0) -> None:
+        """Wait until `ms` of speech were heard from now on. Raises CallFailed."""
+        goal = self._agent_spoke + ms / 20
+        await self._until_true(lambda: self._agent_spoke >= goal, timeout, "the agent does not speak")
+
+    async def hear_quiet(self, timeout: float = 30.0) -> None:
+        """Wait until the agent has said what it had to say."""
+        await self._until_true(lambda: self.agent_quiet, timeout, "the agent does not stop")
+
+    async def _until_true(self, condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    if self.ended.is_set():
+                        raise CallFailed(f"call over: {self.end_reason}")
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise CallFailed(f"{otherwise} within {timeout:.0f} s") from None
+
+    async def _until(self, event: asyncio.Event, timeout: float, otherwise: str) -> None:
+        waits = [asyncio.create_task(event.wait()), asyncio.create_task(self.ended.wait())]
+        try:
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        if not event.is_set():
+            raise CallFailed(f"{otherwise}: {self.end_reason or f'{timeout:.0f} s are over'}")
+
+    def write_wav(self, path: Path) -> None:
+        """Both sides as the caller had them: left said, right heard."""
+        stereo = np.column_stack((ULAW.decode(bytes(self.said)), ULAW.decode(bytes(self.heard))))
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(2)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(stereo.tobytes())

@@ -14,7 +14,7 @@ from ...sip.flow import Flow
 from ...sip.message import Request, parse_message, response_to
 from ...sip.session_uac import OutgoingSession
 from ...sip.transport import SipTransport
-from ...sip.uri import SipUri
+from ...sip.uri import Uri
 from ...sip.user_agent import UserAgent, UserAgentConfig
 
 log = structlog.get_logger(__name__)
@@ -25,14 +25,14 @@ EXPIRES = 60
 
 
 class RegistrarAgent(UserAgent):
-    """A user agent that also keeps a location service: REGISTER is challenged (RFC 3261 section 10.3), the rest is a UA's."""
+    """A user agent with a location service: REGISTER is challenged (RFC 3261 section 10.3), the rest is a UA's."""
 
     def __init__(self, passwords: dict[str, str], rng: random.Random, transport: SipTransport) -> None:
         super().__init__(UserAgentConfig(user_agent="trunkline-lab"), rng, transport.local_address)
         self._verifier = DigestVerifier(REALM, passwords.get, rng)
         self._answers: list[tuple[Flow, bytes]] = []
         self._rng = rng
-        self.bindings: dict[str, tuple[SipUri, Flow]] = {}
+        self.bindings: dict[str, tuple[Uri, Flow]] = {}
         """User → Contact and the flow that it registered over."""
         self.challenged = 0
         self.refused = 0
@@ -117,7 +117,7 @@ class LabTrunk:
             await self._transport.close()
 
     def call(self, user: str, number: str, caller: str, sdp: bytes, owner: Callable[[Event], None]) -> OutgoingSession:
-        """Call `number` at the gateway that registered as `user`; its events go to `owner`. KeyError: not registered."""
+        """Call `number` at the gateway that registered as `user`; `owner` gets the events. KeyError: not registered."""
         contact, flow = self.agent.bindings[user]
         session = self.agent.invite(
             str(contact),
