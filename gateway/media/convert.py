@@ -55,23 +55,23 @@ class Line(Protocol):
     format: AudioFormat
     clock_rate: int
 
-    def received(self, payload: bytes) -> bytes:
+    def received(self, payload: bytes, /) -> bytes:
         """Line octets of one RTP payload. What cannot be decoded is concealed and counted in `undecodable`."""
         ...
 
-    def lost(self, samples: int) -> bytes:
+    def lost(self, samples: int, /) -> bytes:
         """Line octets in place of so many units of the RTP clock that never came."""
         ...
 
-    def silence(self, samples: int) -> bytes:
+    def silence(self, samples: int, /) -> bytes:
         """Line octets of silence for so many units of the RTP clock."""
         ...
 
-    def payload(self, frame: bytes) -> bytes:
+    def payload(self, frame: bytes, /) -> bytes:
         """The RTP payload of one 20 ms frame of line octets."""
         ...
 
-    def level(self, frame: bytes) -> float:
+    def level(self, frame: bytes, /) -> float:
         """dBov of line octets."""
         ...
 
@@ -92,7 +92,7 @@ class G711Line:
         self.silence = law.silent
         self.level = law.level
 
-    def payload(self, frame: bytes) -> bytes:
+    def payload(self, frame: bytes, /) -> bytes:
         return frame
 
 
@@ -107,7 +107,7 @@ class PcmLine:
         self._encoder = encoder
         self._last_samples = decoder.sample_rate // 50
 
-    def received(self, payload: bytes) -> bytes:
+    def received(self, payload: bytes, /) -> bytes:
         try:
             pcm = self._decoder.decode(payload)
         except PayloadError:
@@ -116,16 +116,16 @@ class PcmLine:
         self._last_samples = len(pcm) or self._last_samples
         return pcm.tobytes()
 
-    def lost(self, samples: int) -> bytes:
+    def lost(self, samples: int, /) -> bytes:
         return self._decoder.conceal(self._of_clock(samples)).tobytes()
 
-    def silence(self, samples: int) -> bytes:
+    def silence(self, samples: int, /) -> bytes:
         return bytes(2 * self._of_clock(samples))
 
-    def payload(self, frame: bytes) -> bytes:
+    def payload(self, frame: bytes, /) -> bytes:
         return self._encoder.encode(pcm_of(frame))
 
-    def level(self, frame: bytes) -> float:
+    def level(self, frame: bytes, /) -> float:
         return level(pcm_of(frame))
 
     def _of_clock(self, samples: int) -> int:

@@ -146,6 +146,12 @@ class PlayoutQueue:
             self._complete(item)
             self._drop_played()
 
+    def finish_all(self) -> None:
+        """Every item here is complete: no more audio comes for any of them."""
+        for item in self._items:
+            self._complete(item)
+        self._drop_played()
+
     def take(self) -> bytes | None:
         """The frame to send now, or None when there is nothing that may be said yet."""
         if not self._talking and not self._may_start():

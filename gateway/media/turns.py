@@ -94,7 +94,7 @@ class TurnLog:
             return
         turn.answered = True
         spoken = turn.last_speech if turn.stopped is not None else last_speech
-        if turn.has_caller and spoken is not None and 0 <= now - spoken:
+        if turn.has_caller and spoken is not None and now - spoken >= 0:
             turn.latency_ms = (now - spoken) * 1000
 
     def interrupted(self, item_ids: list[str]) -> None:

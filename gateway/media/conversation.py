@@ -1,0 +1,319 @@
+"""One call's conversation with its speech service: the bridge, what it says, and what was heard of it.
+
+The only task of a call reads the bridge's events. Handling one is synchronous and never waits for audio: speech that
+arrives goes to the playout queue, a caller who starts to speak empties it in the same step. Everything timed is
+decided in `poll`, which the leg calls at each tick.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from ..bridges.base import (
+    AudioDelta,
+    AudioDone,
+    AudioFormat,
+    Bridge,
+    BridgeError,
+    BridgeEvent,
+    Closed,
+    Reconnected,
+    ResponseDone,
+    ResponseStarted,
+    ServiceError,
+    SpeechStarted,
+    SpeechStopped,
+    ToolCall,
+    Transcript,
+)
+from .convert import converter, frame_octets, sample_octets, silent_frame
+from .playout import PlayoutQueue
+from .tones import SAMPLE_RATE as TONE_RATE
+from .tones import special_information_tone
+from .turns import TurnLog
+
+log = structlog.get_logger(__name__)
+
+HANG_UP = "hang_up"
+"""The tool with which an agent ends the call."""
+DRAIN_MAX = 10.0
+"""Seconds that queued speech may take after the conversation is over."""
+TONE_ITEM = " tone"
+"""Our own tone in the playout queue; no service's item."""
+CLOSE_TIMEOUT = 3.0
+"""Seconds for a service to take leave."""
+_NEVER = float("inf")
+
+
+class ConversationOwner(Protocol):
+    """Who hears how the conversation goes: the media leg."""
+
+    def conversation_ready(self, provider_ms: float) -> None:
+        """The call may be answered."""
+        ...
+
+    def conversation_failed(self, status: int, reason: str) -> None:
+        """There will be no conversation; the call cannot be answered."""
+        ...
+
+    def conversation_over(self, by: str, reason: str) -> None:
+        """What had to be said was said, or nothing can be said any more: hang up."""
+        ...
+
+    def last_speech(self) -> float | None:
+        """When the caller was last heard to speak."""
+        ...
+
+
+class Conversation:
+    """From dialling the speech service to the last word."""
+
+    def __init__(
+        self,
+        call_id: str,
+        bridge: Bridge,
+        owner: ConversationOwner,
+        patience_s: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.bridge = bridge
+        output = bridge.output_format
+        self.queue = PlayoutQueue(frame_octets(output), silent_frame(output), sample_octets(output))
+        self.turns = TurnLog()
+        self.tools: list[dict[str, Any]] = []
+        self.usage: dict[str, Any] = {}
+        self.provider_ms: float | None = None
+        self.answered = False
+        self._owner = owner
+        self._monotonic = monotonic
+        self._log = log.bind(call=call_id)
+        self._started = monotonic()
+        self._patience_s = patience_s
+        self._deadline = self._started + patience_s
+        """When patience is over; never, once the owner was told that the conversation is ready or failed."""
+        self._ending: tuple[str, str] | None = None
+        self._end_by = _NEVER
+        self._over = False
+        self._responding = False
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            AudioDelta: self._audio,
+            AudioDone: self._item_done,
+            ResponseStarted: self._response_started,
+            ResponseDone: self._response_done,
+            SpeechStarted: self._barge_in,
+            SpeechStopped: self._speech_stopped,
+            Transcript: self._transcript,
+            ToolCall: self._tool,
+            ServiceError: self._service_error,
+            Reconnected: self._reconnected,
+            Closed: self._closed,
+        }
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "over" if self._over else "ending" if self._ending else "open" if self.provider_ms else "opening"
+        return f"<Conversation {state} {self.queue!r} {self.turns!r}>"
+
+    def start(self) -> None:
+        """Dial, and read what the service says from then on."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Take leave of the service; idempotent, bounded, never raises."""
+        self._over = True
+        self._deadline = self._end_by = _NEVER
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self.bridge.close()
+        except Exception as error:  # the call is over whatever a bridge does
+            self._log.warning("speech service did not close in order", error=str(error) or type(error).__name__)
+
+    # Opening and reading
+
+    async def _run(self) -> None:
+        try:
+            await self.bridge.open()
+            self._opened()
+            async for event in self.bridge.events():
+                self.handle(event)
+            self._lost("the speech service's events ended")
+        except BridgeError as error:
+            self._lost(error.reason)
+        except Exception as error:  # top frame of the call's only task
+            self._log.exception("bridge failed in a way nobody foresaw")
+            self._lost(f"bridge failed: {type(error).__name__}")
+
+    def _opened(self) -> None:
+        self.provider_ms = (self._monotonic() - self._started) * 1000
+        if not self.bridge.speaks_first:
+            self._ready()
+
+    def _ready(self) -> None:
+        if self._deadline != _NEVER and self.provider_ms is not None:
+            self._deadline = _NEVER
+            self._owner.conversation_ready(self.provider_ms)
+
+    def _lost(self, reason: str) -> None:
+        """The service is gone for good."""
+        if self._over or self._ending is not None:
+            return
+        if self._deadline != _NEVER:
+            self._deadline = _NEVER
+            self._over = True
+            self._owner.conversation_failed(503, reason)
+            return
+        self._log.error("speech service lost", reason=reason)
+        self._responding = False
+        self.queue.finish_all()
+        if self.answered:
+            self.queue.append(TONE_ITEM, tone(self.bridge.output_format))
+            self.queue.finish(TONE_ITEM)
+        self._end("provider", reason)
+
+    def _end(self, by: str, reason: str) -> None:
+        """Hang up as soon as what is queued was heard, or when that takes too long."""
+        if self._ending is None and not self._over:
+            self._ending = (by, reason)
+            self._end_by = self._monotonic() + DRAIN_MAX
+
+    # The leg's tick
+
+    def poll(self, now: float) -> None:
+        """Whatever waits for time: patience, and the end once the queue has run out."""
+        if now >= self._deadline:
+            self._out_of_patience()
+        if self._ending is not None and not self._over and (self._silent or now >= self._end_by):
+            self._over = True
+            self._owner.conversation_over(*self._ending)
+
+    @property
+    def _silent(self) -> bool:
+        return not self.answered or (self.queue.idle and not self._responding)
+
+    def _out_of_patience(self) -> None:
+        if self.provider_ms is not None:
+            self._ready()
+            return
+        self._deadline = _NEVER
+        self._over = True
+        self._owner.conversation_failed(503, f"speech service not ready within {self._patience_s:g} s")
+
+    def answer(self) -> None:
+        """The call is up: what is queued may be heard now."""
+        self.answered = True
+
+    # What the service says
+
+    def handle(self, event: BridgeEvent) -> None:
+        """One event of the bridge."""
+        self._handlers[type(event)](event)
+
+    def _item_done(self, event: AudioDone) -> None:
+        self.queue.finish(event.item_id)
+
+    def _response_started(self, event: ResponseStarted) -> None:
+        self._responding = True
+
+    def _response_done(self, event: ResponseDone) -> None:
+        self._responding = False
+        self.queue.finish_all()
+        add_usage(self.usage, event.usage)
+
+    def _speech_stopped(self, event: SpeechStopped) -> None:
+        self.turns.caller_stopped(self._monotonic(), self._owner.last_speech())
+
+    def _transcript(self, event: Transcript) -> None:
+        if event.speaker == "caller":
+            self.turns.caller_said(event.item_id, event.text, self._monotonic())
+        else:
+            self.turns.agent_said(event.item_id, event.text)
+
+    def _service_error(self, event: ServiceError) -> None:
+        self._log.warning("speech service reports an error", code=event.code, message=event.message)
+
+    def _reconnected(self, event: Reconnected) -> None:
+        self._responding = False
+        self.queue.finish_all()
+        self._log.warning("speech service lost and regained", reason=event.reason)
+
+    def _closed(self, event: Closed) -> None:
+        if not event.clean or self._deadline != _NEVER:
+            self._lost(event.reason)
+            return
+        self._responding = False
+        self.queue.finish_all()
+        self._end("agent", event.reason)
+
+    def _audio(self, delta: AudioDelta) -> None:
+        if self._over or (self._ending is not None and self._ending[0] == "provider"):
+            return
+        refused_before = self.queue.refused_octets
+        self.turns.agent_item(delta.item_id)
+        if not self.queue.append(delta.item_id, delta.audio) and not refused_before:
+            self._log.warning("agent speaks too far ahead of the call, audio refused", item=delta.item_id)
+        if self._deadline != _NEVER:
+            self._ready()
+
+    def _barge_in(self, event: SpeechStarted) -> None:
+        """The caller speaks: silence at once, then tell the service what was heard. A last word is not cut."""
+        if self._ending is not None:
+            return
+        heard = self.queue.flush()
+        self.bridge.interrupt(heard)
+        self.turns.interrupted([item.item_id for item in heard])
+        self.turns.caller_started(event.item_id)
+
+    def _tool(self, call: ToolCall) -> None:
+        started = self._monotonic()
+        if call.name == HANG_UP:
+            result = {"ok": True}
+            self._end("agent", "hang_up")
+        else:
+            result = {"error": f"no tool named {call.name!r} is available on this call"}
+            self._log.warning("agent calls an unknown tool", tool=call.name)
+        self.bridge.send_tool_result(call.call_id, msgspec.json.encode(result).decode())
+        self.tools.append(
+            {
+                "name": call.name,
+                "arguments": _arguments(call.arguments),
+                "result": result,
+                "ms": round((self._monotonic() - started) * 1000, 3),
+            }
+        )
+
+
+def tone(output: AudioFormat) -> bytes:
+    """The special information tone in a service's format."""
+    convert = converter(AudioFormat("pcm16", TONE_RATE), output)
+    pcm = special_information_tone().astype("<i2").tobytes()
+    return convert(pcm) if convert is not None else pcm
+
+
+def add_usage(total: dict[str, Any], usage: dict[str, Any]) -> None:
+    """Add one response's usage to the call's, key by key; what is no number is kept as it came last."""
+    for key, value in usage.items():
+        if isinstance(value, dict):
+            inner = total.get(key)
+            if not isinstance(inner, dict):
+                inner = total[key] = {}
+            add_usage(inner, value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            before = total.get(key, 0)
+            total[key] = before + value if isinstance(before, int | float) else value
+        elif value is not None:
+            total[key] = value
+
+
+def _arguments(text: str) -> Any:
+    """Arguments as the table they are, or as the text that could not be read as one."""
+    try:
+        return msgspec.json.decode(text or "{}")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return text

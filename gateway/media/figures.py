@@ -1,0 +1,106 @@
+"""The figures of one call's media, in the record's words: counted by the session, rated once a second.
+
+Received is what this end met. Sent is counted here and judged by the far end's RTCP; what it never reported is None.
+"""
+
+from ...rtp.emodel import Score, impairment
+from ...rtp.quality import CallQuality, Counters
+from ...rtp.session import FarEndReport, RtpSession
+from ..record import Media, Received, Sent
+
+PACKETISATION_MS = 20.0
+"""A packet leaves when its last sample is there."""
+
+
+class Figures:
+    """Both directions of one answered call."""
+
+    def __init__(self, codec: str, session: RtpSession, now: float) -> None:
+        cost = impairment(codec)
+        self._session = session
+        self._received = CallQuality(cost, now)
+        self._sent = CallQuality(cost, now)
+        self._closed = False
+
+    def update(self, now: float) -> None:
+        """Once a second."""
+        if not self._closed:
+            far_end = self._session.far_end
+            self._received.update(self._received_counters(), _delay_ms(far_end), now)
+            if far_end is not None:
+                self._sent.update(self._sent_counters(far_end), _delay_ms(far_end, far_end.end_system_delay_ms), now)
+
+    def close(self, now: float) -> None:
+        """The last word."""
+        if not self._closed:
+            self._closed = True
+            far_end = self._session.far_end
+            self._received.close(self._received_counters(), _delay_ms(far_end), now)
+            if far_end is not None:
+                self._sent.close(self._sent_counters(far_end), _delay_ms(far_end, far_end.end_system_delay_ms), now)
+
+    def media(self, underruns: int) -> Media:
+        """The record's `media`."""
+        return Media(received=self._received_part(), sent=self._sent_part(underruns))
+
+    def _received_counters(self) -> Counters:
+        report = self._session.report()
+        return Counters(report.expected, report.lost, report.discarded)
+
+    def _sent_counters(self, far_end: FarEndReport) -> Counters:
+        sent = self._session.packets_sent
+        return Counters(sent, max(0, far_end.lost), round(sent * (far_end.discard_rate or 0.0)))
+
+    def _received_part(self) -> Received:
+        report = self._session.report()
+        part = Received(
+            packets=report.packets,
+            lost=report.lost,
+            discarded=report.discarded,
+            duplicated=report.duplicated,
+            reordered=report.reordered,
+            concealed=report.concealed,
+            jitter_ms=_rounded(report.jitter_ms),
+            jitter_max_ms=_rounded(report.jitter_max_ms),
+            delay_p99_ms=_rounded(report.delay_p99_ms),
+            burst_r=_rounded(report.burst_r),
+        )
+        _rate(part, self._received)
+        return part
+
+    def _sent_part(self, underruns: int) -> Sent:
+        part = Sent(packets=self._session.packets_sent, underruns=underruns)
+        far_end = self._session.far_end
+        if far_end is not None:
+            part.lost = far_end.lost
+            part.jitter_ms = _rounded(far_end.jitter_ms)
+            part.rtt_ms = _rounded(far_end.rtt_ms)
+            _rate(part, self._sent)
+        return part
+
+
+def _rate(part: Received | Sent, quality: CallQuality) -> None:
+    listening, conversational, minimum = quality.listening, quality.conversational, quality.minimum
+    if listening is None:
+        return
+    part.r_factor = round(listening.r_factor, 2)
+    part.mos_lq = _mos(listening)
+    part.mos_cq = _mos(conversational)
+    part.mos_min = _mos(minimum)
+    part.scale = str(listening.scale)
+    part.basis = listening.basis
+
+
+def _mos(score: Score | None) -> float | None:
+    return round(score.mos, 3) if score is not None else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 3) if value is not None else None
+
+
+def _delay_ms(far_end: FarEndReport | None, end_system_ms: float | None = None) -> float | None:
+    """One way, mouth to ear: half of the measured round trip and what the ends add; None without a round trip."""
+    if far_end is None or far_end.rtt_ms is None:
+        return None
+    return far_end.rtt_ms / 2 + PACKETISATION_MS + (end_system_ms or 0.0)

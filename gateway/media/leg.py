@@ -1,0 +1,414 @@
+"""One call's media: RTP on one side, the agent's conversation on the other, and the clock between them.
+
+Caller to agent is driven by arrival (uplink.py), agent to caller by the worker's clock (`tick`, downlink.py). Both are
+synchronous, allocate no more than the frames themselves and never log per packet.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import structlog
+
+from ...codecs.errors import PayloadError
+from ...codecs.registry import codec
+from ...rtp.errors import LocalError
+from ...rtp.ring import Chunk
+from ...rtp.session import (
+    ByeReceived,
+    KeyPressed,
+    KeyReleased,
+    MediaFormat,
+    ReceiveAlive,
+    ReceiveDead,
+    RtpSession,
+    SourceLocked,
+    StreamChanged,
+)
+from ...rtp.telephone_event import EventSender
+from ..bridges.base import Bridge
+from ..messages import (
+    CodecSpec,
+    Dtmf,
+    Fact,
+    HangUp,
+    LegClosed,
+    LegFailed,
+    LegReady,
+    LegStatus,
+    MediaAlarm,
+    MediaParameters,
+)
+from ..record import Media, MediaReport, Setup
+from .conversation import TONE_ITEM, Conversation
+from .convert import line_of
+from .downlink import Downlink
+from .figures import Figures
+from .recorder import Recorder
+from .sending import SendWatch
+from .uplink import Uplink
+
+log = structlog.get_logger(__name__)
+
+STATUS_INTERVAL = 1.0
+
+
+class Transport(Protocol):
+    """The sockets of one call; see rtp/transport.py."""
+
+    local_port: int
+    send_errors: int
+
+    def start(self, session: RtpSession, sink: Callable[[Sequence[Chunk], float], None]) -> None: ...
+
+    def send(self, packet: bytes) -> None: ...
+
+    def tick(self, now: float) -> None: ...
+
+    def close(self, now: float) -> None: ...
+
+
+class MediaLeg:
+    """The media of one call, from OpenLeg to LegClosed. Its worker gives it orders, its clock ticks it."""
+
+    def __init__(
+        self,
+        call_id: str,
+        spec: CodecSpec,
+        bridge: Bridge,
+        transport: Transport,
+        on_fact: Callable[[Fact], None],
+        random: Random,
+        *,
+        patience_s: float = 8.0,
+        recording: Path | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`recording` is the WAV to write, if any. Raises CodecError when the call's codec and the bridge's formats
+        cannot be brought together."""
+        self.call_id = call_id
+        self.report_codec: str | None = None
+        self._bridge = bridge
+        self._transport = transport
+        self._on_fact = on_fact
+        self._random = random
+        self._monotonic = monotonic
+        self._log = log.bind(call=call_id)
+        self._recording = recording
+        self._recorder: Recorder | None = None
+        self._session: RtpSession | None = None
+        self._figures: Figures | None = None
+        self._watch = SendWatch()
+        self._digits: list[str] = []
+        self._keys: EventSender | None = None
+        self._conversation = Conversation(call_id, bridge, self, patience_s, monotonic)
+        self._queue = self._conversation.queue
+        self._spec = spec
+        self._line = line_of(spec)
+        self._uplink = Uplink(bridge, self._line)
+        self._downlink = Downlink(bridge, self._queue, self._line, self._item_begins)
+        self._answered_at: float | None = None
+        self._first_audio_ms: float | None = None
+        self._sending = False
+        self._receiving = False
+        self._status_due = monotonic() + random.random() * STATUS_INTERVAL
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "answered" if self._answered_at is not None else "opening"
+        return f"<MediaLeg {self.call_id} {state} {self._conversation!r}>"
+
+    # Orders
+
+    def start(self) -> None:
+        """Dial the agent's service."""
+        self._conversation.start()
+
+    def set_media(self, parameters: MediaParameters) -> None:
+        """What offer/answer agreed, now or anew. Raises CodecError for a codec that is not known here."""
+        now = self._monotonic()
+        media = _media_format(parameters)
+        if self._session is None:
+            if parameters.codec != self._spec:
+                self._use(parameters.codec)
+            self._session = RtpSession(self._random, self.call_id, media, now)
+            self._direct(parameters, self._session, now)
+            self._transport.start(self._session, self._uplink.take)
+            return
+        if parameters.codec != self._spec:
+            self._use(parameters.codec)
+        self._uplink.take(self._session.set_format(media, now), now)
+        self._direct(parameters, self._session, now)
+
+    def answered(self) -> None:
+        """The call is up."""
+        if self._answered_at is not None or self._closed:
+            return
+        now = self._monotonic()
+        self._answered_at = now
+        self._conversation.answer()
+        self._uplink.open = True
+        if self._recording is not None:
+            self._recorder = Recorder(self._recording, self._line.format)
+            self._uplink.recorder = self._downlink.recorder = self._recorder
+        if self._session is not None:
+            self._figures = Figures(self._spec.name, self._session, now)
+            self._session.set_direction(sending=self._sending, receiving=self._receiving, now=now)
+
+    def send_dtmf(self, digits: str) -> None:
+        """Play keys to the far end (RFC 4733)."""
+        session = self._session
+        if session is None or session.media.event_send_type is None:
+            self._log.warning("keys not sent: the far end takes no telephone-event", digits=digits)
+            return
+        if self._keys is None:
+            self._keys = EventSender(session.media.clock_rate)
+        for digit in digits:
+            try:
+                self._keys.start(digit)
+            except LocalError as error:
+                self._log.warning("key not sent", error=str(error))
+
+    def caller_key(self, digit: str) -> None:
+        """A key that the caller pressed, from RTP or from signalling."""
+        self._digits.append(digit)
+        self._bridge.send_dtmf(digit)
+
+    async def close(self) -> None:
+        """End the media at once, then the conversation and the recording; LegClosed comes when the file is whole."""
+        if self._closed:
+            return
+        self._closed = True
+        now = self._monotonic()
+        if self._figures is not None:
+            self._figures.close(now)
+        self._transport.close(now)
+        report = self.report()
+        if self._recorder is not None:
+            await self._recorder.close()
+            report.recording = self._recorded
+        self._on_fact(LegClosed(self.call_id, report))
+        await self._conversation.close()
+
+    def fail(self, status: int, reason: str) -> None:
+        """The leg cannot go on; before the answer the call is refused, after it hung up."""
+        if self._answered_at is None:
+            self._on_fact(LegFailed(self.call_id, status, reason))
+        else:
+            self._on_fact(HangUp(self.call_id, "gateway", reason))
+
+    # What the conversation tells
+
+    def conversation_ready(self, provider_ms: float) -> None:
+        self._on_fact(LegReady(self.call_id, provider_ms))
+
+    def conversation_failed(self, status: int, reason: str) -> None:
+        self._log.error("agent not available", reason=reason)
+        self._on_fact(LegFailed(self.call_id, status, reason))
+
+    def conversation_over(self, by: str, reason: str) -> None:
+        self._on_fact(HangUp(self.call_id, by, reason))
+
+    def last_speech(self) -> float | None:
+        return self._uplink.detector.last_speech
+
+    def _item_begins(self, item_id: str, now: float) -> None:
+        """The first packet of an item leaves."""
+        if item_id == TONE_ITEM:
+            return
+        self._conversation.turns.agent_heard(item_id, now, self._uplink.detector.last_speech)
+        if self._first_audio_ms is None and self._answered_at is not None:
+            self._first_audio_ms = (now - self._answered_at) * 1000
+
+    # Codec and direction
+
+    def _use(self, spec: CodecSpec) -> None:
+        """The call's codec is this from now on. Raises CodecError."""
+        line = line_of(spec)
+        self._uplink.use(line)
+        self._downlink.use(line)
+        self._line = line
+        self._spec = spec
+        self._keys = None
+        if self._recorder is not None:
+            self._recorder.use(line.format)
+
+    def _direct(self, parameters: MediaParameters, session: RtpSession, now: float) -> None:
+        self._sending = parameters.direction in ("sendrecv", "sendonly")
+        self._receiving = parameters.direction in ("sendrecv", "recvonly")
+        self._uplink.listening = self._sending and self._receiving
+        self.report_codec = parameters.codec.name
+        session.set_remote(
+            parameters.remote_host,
+            parameters.remote_port,
+            parameters.remote_rtcp_port,
+            rtcp_mux=parameters.rtcp_mux,
+            now=now,
+        )
+        # nothing need come before the answer: its absence is no alarm
+        receiving = self._receiving and self._answered_at is not None
+        session.set_direction(sending=self._sending, receiving=receiving, now=now)
+
+    # The clock
+
+    def tick(self, now: float, skipped: int) -> None:
+        """One 20 ms period: what is timed, then one packet to the caller."""
+        session = self._session
+        if self._closed:
+            return
+        if session is not None:
+            self._transport.tick(now)
+            self._session_events(session)
+            if self._answered_at is not None:
+                self._send(session, now, skipped)
+        self._conversation.poll(now)
+        if now >= self._status_due:
+            self._second(now)
+
+    def tick_failed(self, error: Exception) -> None:
+        self.fail(500, f"media failed: {type(error).__name__}")
+
+    def _send(self, session: RtpSession, now: float, skipped: int) -> None:
+        samples = self._line.clock_rate // 50
+        if skipped:
+            # the worker was too late for these periods: time goes on without packets
+            session.skip(skipped * samples)
+            self._downlink.pause(skipped)
+        if not self._sending:
+            session.skip(samples)
+            self._downlink.pause()
+            return
+        keys = self._keys
+        pressing = keys is not None and keys.active
+        event = keys.tick(session.timestamp) if keys is not None and pressing else None
+        payload, marker = self._downlink.tick(now, pressing)
+        if event is not None:
+            self._transport.send(session.event_packet(*event, samples))
+        else:
+            self._transport.send(session.packet(payload, samples, marker))
+
+    def _session_events(self, session: RtpSession) -> None:
+        while (event := session.next_event()) is not None:
+            match event:
+                case KeyPressed(key=key):
+                    self.caller_key(key.digit)
+                case KeyReleased(key=key):
+                    duration_ms = key.duration * 1000 / session.media.clock_rate
+                    self._on_fact(Dtmf(self.call_id, key.digit, duration_ms))
+                case ReceiveDead():
+                    self._receive_dead(event, session)
+                case ReceiveAlive(silent_s=silent_s, source=source):
+                    detail = f"audio from {source[0]}:{source[1]} again after {silent_s:.1f} s"
+                    self._alarm("received", False, detail)
+                case SourceLocked(source=source, previous=previous):
+                    self._log.info("media source", source=f"{source[0]}:{source[1]}", previous=previous)
+                case StreamChanged(ssrc=ssrc, reason=reason):
+                    self._log.info("media stream changed", ssrc=ssrc, reason=reason)
+                case ByeReceived(reason=reason):
+                    self._log.info("far end ended its RTP stream", reason=reason)
+                case _:
+                    pass
+
+    def _receive_dead(self, event: ReceiveDead, session: RtpSession) -> None:
+        expected = event.expected_from
+        origin = f"{expected[0]}:{expected[1]}" if expected is not None else "an unknown address"
+        foreign = ", ".join(f"{count} from {host}:{port}" for (host, port), count in event.foreign.items())
+        to = session.destination
+        detail = (
+            f"no audio for {event.silent_s:.1f} s on port {self._transport.local_port}: expected from {origin}, "
+            f"came from elsewhere: {foreign or 'nothing'}; we send to {f'{to[0]}:{to[1]}' if to else 'nowhere'}"
+        )
+        self._alarm("received", True, detail)
+
+    def _alarm(self, direction: str, dead: bool, detail: str) -> None:
+        self._on_fact(MediaAlarm(self.call_id, direction, dead, detail))
+
+    # Once a second
+
+    def _second(self, now: float) -> None:
+        self._status_due = max(self._status_due + STATUS_INTERVAL, now)
+        session = self._session
+        if self._figures is not None and session is not None:
+            self._figures.update(now)
+            self._watch_sending(session)
+        if self._recorder is not None:
+            self._recorder.flush()
+        status = LegStatus(
+            self.call_id,
+            self._speaker(now),
+            self._uplink.meter.take(),
+            self._downlink.meter.take(),
+            self._queue.queued_ms,
+            self.report(),
+        )
+        self._on_fact(status)
+
+    def _watch_sending(self, session: RtpSession) -> None:
+        if not self._sending:
+            self._watch.pause()
+            return
+        change = self._watch.check(
+            session.destination, session.packets_sent, self._transport.send_errors, session.far_end
+        )
+        if change is not None:
+            self._alarm("sent", *change)
+
+    def _speaker(self, now: float) -> str:
+        detector = self._uplink.detector
+        last = detector.last_speech
+        caller = detector.speaking and last is not None and now - last < STATUS_INTERVAL
+        if self._downlink.talking:
+            return "both" if caller else "agent"
+        return "caller" if caller else "nobody"
+
+    @property
+    def _recorded(self) -> str | None:
+        recorder = self._recorder
+        return str(recorder.path) if recorder is not None and not recorder.failed else None
+
+    def report(self) -> MediaReport:
+        """Everything known of the call's media at this moment."""
+        conversation = self._conversation
+        return MediaReport(
+            codec=self.report_codec,
+            setup=Setup(_rounded(conversation.provider_ms), _rounded(self._first_audio_ms)),
+            media=self._figures.media(self._queue.underruns) if self._figures is not None else Media(),
+            turns=conversation.turns.turns(self._queue.heard_ms),
+            dtmf=list(self._digits),
+            tools=list(conversation.tools),
+            usage=dict(conversation.usage),
+            recording=self._recorded,
+        )
+
+
+def _media_format(parameters: MediaParameters) -> MediaFormat:
+    spec = parameters.codec
+    return MediaFormat(
+        send_type=spec.send_type,
+        receive_type=spec.receive_type,
+        clock_rate=spec.clock_rate,
+        samples=_measure(spec),
+        event_send_type=parameters.event_send_type,
+        event_receive_type=parameters.event_receive_type,
+    )
+
+
+def _measure(spec: CodecSpec) -> Callable[[bytes], int]:
+    """Duration of a payload in RTP clock units; 0 for one that cannot be measured."""
+    samples = codec(spec.name).packet_samples
+    if samples is len:
+        return len
+
+    def measure(payload: bytes) -> int:
+        try:
+            return samples(payload)
+        except PayloadError:
+            return 0
+
+    return measure
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 1) if value is not None else None

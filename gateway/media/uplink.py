@@ -1,0 +1,72 @@
+"""Caller to agent: what comes out of the ring buffer, as 20 ms frames in the format that the speech service takes.
+
+Driven by arrival, not by the clock: a machine listener needs no playout delay. A G.711 call to a service of the same
+law stays the caller's own octets.
+"""
+
+from collections.abc import Sequence
+
+from ...rtp.ring import AUDIO, LOST, Chunk
+from ..bridges.base import Bridge
+from .convert import Line, converter, frame_octets
+from .level import LevelMeter, SpeechDetector
+from .recorder import Recorder
+
+
+class Uplink:
+    """The caller's direction of one leg."""
+
+    def __init__(self, bridge: Bridge, line: Line) -> None:
+        """Raises CodecError when line and bridge cannot be brought together."""
+        self.detector = SpeechDetector()
+        self.meter = LevelMeter()
+        self.recorder: Recorder | None = None
+        self.open = False
+        """The call is answered; what came before (a ringing tone, an announcement) is not for the agent."""
+        self.listening = True
+        """Both directions are up. On hold the agent hears silence, and not the music."""
+        self._bridge = bridge
+        self.use(line)
+
+    def use(self, line: Line) -> None:
+        """From now on the call has this codec. Raises CodecError."""
+        self._convert = converter(line.format, self._bridge.input_format)
+        self._line = line
+        self._frame = frame_octets(line.format)
+        self._rest = b""
+
+    def take(self, chunks: Sequence[Chunk], now: float) -> None:
+        """The caller's timeline, in order; the sink of the RTP transport."""
+        if not self.open:
+            return
+        line = self._line
+        for kind, payload, samples in chunks:
+            if not self.listening:
+                octets = line.silence(samples)
+            elif kind == AUDIO:
+                octets = line.received(payload)
+            elif kind == LOST:
+                octets = line.lost(samples)
+            else:
+                octets = line.silence(samples)
+            if len(octets) == self._frame and not self._rest:
+                self._send(octets, now)
+            else:
+                self._cut(octets, now)
+
+    def _cut(self, octets: bytes, now: float) -> None:
+        """Packets of another length than 20 ms are cut or joined to frames."""
+        octets = self._rest + octets
+        frame = self._frame
+        whole = len(octets) - len(octets) % frame
+        for start in range(0, whole, frame):
+            self._send(octets[start : start + frame], now)
+        self._rest = octets[whole:]
+
+    def _send(self, frame: bytes, now: float) -> None:
+        self._bridge.send(frame if self._convert is None else self._convert(frame))
+        level = self._line.level(frame)
+        self.detector.update(level, now)
+        self.meter.update(level)
+        if self.recorder is not None:
+            self.recorder.caller(frame)
