@@ -8,52 +8,15 @@ address, other codec), and each completed exchange yields an `Agreed` for the me
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from .audio_formats import EVENT_NAME, EVENTS, OPUS, PCMA, PCMU, Codec, Match, RemoteAudio, parse_fmtp
 from .errors import LocalError, NegotiationError
 from .sdp import Attribute, Connection, Direction, MediaDescription, Origin, RtpMap, SessionDescription
 
-_PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
+__all__ = ["OPUS", "PCMA", "PCMU", "Agreed", "AudioNegotiation", "Codec", "parse_fmtp"]
+
 _DYNAMIC = range(96, 128)
-_EVENT_NAME = "telephone-event"
 _MIN_PTIME_MS, _MAX_PTIME_MS = 10, 60
-
-# Payload types that need no a=rtpmap (RFC 3551 §6)
-_STATIC = {
-    0: RtpMap("PCMU", 8000),
-    3: RtpMap("GSM", 8000),
-    4: RtpMap("G723", 8000),
-    8: RtpMap("PCMA", 8000),
-    9: RtpMap("G722", 8000),
-    13: RtpMap("CN", 8000),
-    18: RtpMap("G729", 8000),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """A codec we can offer. `clock_hz` is the RTP clock; `payload_type` is ours unless the peer named another."""
-
-    name: str
-    clock_hz: int
-    payload_type: int
-    channels: int = 1
-    fmtp: str = ""
-
-    def is_named_by(self, encoding: RtpMap) -> bool:
-        """Whether an encoding of the peer means this codec (names without case, RFC 4855)."""
-        return (
-            encoding.name.lower() == self.name.lower()
-            and encoding.clock_hz == self.clock_hz
-            # Opus always says 2 and means 1 or 2 (RFC 7587 §4.1); devices that write 1 or nothing mean the same.
-            and (encoding.channels == self.channels or self.name == "opus")
-        )
-
-
-PCMU = Codec("PCMU", 8000, 0)
-PCMA = Codec("PCMA", 8000, 8)
-OPUS = Codec("opus", 48000, 111, 2, "useinbandfec=1;stereo=0;sprop-stereo=0")
-_EVENTS = {8000: Codec(_EVENT_NAME, 8000, 101, 1, "0-16"), 48000: Codec(_EVENT_NAME, 48000, 110, 1, "0-16")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +134,9 @@ class AudioNegotiation:
         self.cancel_offer()
         if len(answer.media) <= self._index or answer.media[self._index].kind != "audio":
             raise NegotiationError("the answer has no audio section where the offer has one")
-        remote = _Remote.of(answer, answer.media[self._index], self._address)
+        remote = RemoteAudio.of(answer, answer.media[self._index], self._address)
         matches = remote.answered(formats)
-        if not matches or matches[0].codec.name == _EVENT_NAME:
+        if not matches or matches[0].codec.name == EVENT_NAME:
             raise NegotiationError(f"the answer names no codec that was offered: {remote.encodings_text}")
         agreed = self._agree(remote, matches, wanted)
         self.direction = wanted
@@ -188,11 +151,11 @@ class AudioNegotiation:
         if self._offer is not None:
             raise LocalError("an offer of ours is waiting for its answer")
         index, remote, match = self._choose(offer)
-        events = remote.offered(tuple(_EVENTS.values()))
+        events = remote.offered(tuple(EVENTS.values()))
         agreed = self._agree(remote, [match, *events], self.direction)
         listed = [(agreed.receive_payload_type, agreed.codec)]
         if agreed.event_receive_payload_type is not None and agreed.event_clock_hz is not None:
-            listed.append((agreed.event_receive_payload_type, _EVENTS[agreed.event_clock_hz]))
+            listed.append((agreed.event_receive_payload_type, EVENTS[agreed.event_clock_hz]))
         media = self._section(listed, agreed.direction, agreed.ptime_ms, mux=agreed.rtcp_mux)
         media.protocol = remote.media.protocol
         sections = [_refused(section) for section in offer.media]
@@ -202,7 +165,7 @@ class AudioNegotiation:
         self._settle(agreed, sections)
         return self._describe(sections), agreed
 
-    def _choose(self, offer: SessionDescription) -> tuple[int, _Remote, _Match]:
+    def _choose(self, offer: SessionDescription) -> tuple[int, RemoteAudio, Match]:
         """The audio section to accept and the codec in it: the running ones if still offered, else by preference."""
         candidates = [index for index, media in enumerate(offer.media) if media.kind == "audio"]
         codecs = self._configured
@@ -212,7 +175,7 @@ class AudioNegotiation:
         problem = NegotiationError("the offer has no audio section")
         for index in candidates:
             try:
-                remote = _Remote.of(offer, offer.media[index], self._address)
+                remote = RemoteAudio.of(offer, offer.media[index], self._address)
             except NegotiationError as error:
                 problem = error
                 continue
@@ -222,7 +185,7 @@ class AudioNegotiation:
             problem = NegotiationError(f"no common codec: {remote.encodings_text} offered, {_names(codecs)} configured")
         raise problem
 
-    def _agree(self, remote: _Remote, matches: list[_Match], wanted: Direction) -> Agreed:
+    def _agree(self, remote: RemoteAudio, matches: list[Match], wanted: Direction) -> Agreed:
         """What the matched formats, main codec first, amount to."""
         main = matches[0]
         event = self._event(matches, main.codec.clock_hz)
@@ -232,7 +195,7 @@ class AudioNegotiation:
             codec=main.codec,
             send_payload_type=main.send,
             receive_payload_type=main.receive,
-            receive_formats=tuple((match.receive, match.codec) for match in matches if match.codec.name != _EVENT_NAME),
+            receive_formats=tuple((match.receive, match.codec) for match in matches if match.codec.name != EVENT_NAME),
             remote_address=remote.address,
             remote_port=remote.media.port,
             remote_rtcp_address=rtcp_address,
@@ -246,17 +209,17 @@ class AudioNegotiation:
             event_clock_hz=event.codec.clock_hz if event else None,
         )
 
-    def _event(self, matches: list[_Match], clock_hz: int) -> _Match | None:
+    def _event(self, matches: list[Match], clock_hz: int) -> Match | None:
         """telephone-event at the codec's clock (RFC 4733 §2.1), else at 8000 Hz as many devices offer it with Opus."""
         if not self._events:
             return None
-        found = {match.codec.clock_hz: match for match in matches if match.codec.name == _EVENT_NAME}
+        found = {match.codec.clock_hz: match for match in matches if match.codec.name == EVENT_NAME}
         return found.get(clock_hz) or found.get(8000)
 
     def _numbered(self, codecs: tuple[Codec, ...]) -> list[tuple[int, Codec]]:
         """Our codecs and the events at their clocks, each with its payload type."""
         clocks = dict.fromkeys(codec.clock_hz for codec in codecs)
-        events = tuple(_EVENTS[clock] for clock in clocks if clock in _EVENTS) if self._events else ()
+        events = tuple(EVENTS[clock] for clock in clocks if clock in EVENTS) if self._events else ()
         formats: list[tuple[int, Codec]] = []
         used: set[int] = set()
         for codec in (*codecs, *events):
@@ -317,108 +280,10 @@ class _Offer:
     previous_direction: Direction
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
-    """A codec both sides have, and its payload types."""
-
-    codec: Codec
-    send: int
-    receive: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Remote:
-    """What one audio section of the peer says, checked for use."""
-
-    media: MediaDescription
-    address: str
-    direction: Direction
-    rtcp: tuple[str, int]
-    encodings: dict[int, RtpMap]
-
-    @classmethod
-    def of(cls, description: SessionDescription, media: MediaDescription, local_address: str) -> _Remote:
-        """Read a section; NegotiationError when we cannot exchange RTP with it."""
-        if media.port == 0:
-            raise NegotiationError("the audio stream is refused or switched off (port 0)")
-        if media.protocol not in _PROTOCOLS:
-            raise NegotiationError(f"transport {media.protocol} is not supported")
-        connection = description.connection_of(media)
-        if connection is None:
-            raise NegotiationError("no connection address for the audio stream")
-        address = _literal(connection.address)
-        if address is None or address.is_multicast:
-            raise NegotiationError(f"connection address {connection.address} is not a unicast IP address")
-        if (address.version == 6) != (":" in local_address):
-            raise NegotiationError(f"connection address {address} is of another IP version than ours")
-        direction = description.direction_of(media)
-        if address.is_unspecified:
-            # Hold as RFC 2543 had it: nothing may be sent there (RFC 3264 §8.4).
-            direction &= Direction.SENDONLY
-        mapped = media.rtpmap
-        encodings = {number: mapped.get(number) or _STATIC.get(number) for number in media.payload_types}
-        return cls(
-            media=media,
-            address=str(address),
-            direction=direction,
-            rtcp=_rtcp(media, str(address)),
-            encodings={number: encoding for number, encoding in encodings.items() if encoding is not None},
-        )
-
-    def offered(self, codecs: tuple[Codec, ...]) -> list[_Match]:
-        """Our codecs that the peer's offer names, in our order; both directions use the peer's numbers (§6.1)."""
-        return [
-            _Match(codec, number, number)
-            for codec in codecs
-            for number, encoding in self.encodings.items()
-            if codec.is_named_by(encoding)
-        ]
-
-    def answered(self, formats: list[tuple[int, Codec]]) -> list[_Match]:
-        """What of our offer the answer takes, audio codecs before events, in the peer's order."""
-        own = dict(formats)
-        found: list[_Match] = []
-        for send in self.media.payload_types:
-            encoding = self.encodings.get(send)
-            if encoding is None and send in own:
-                # An answer that leaves the rtpmap out means the number that we offered.
-                found.append(_Match(own[send], send, send))
-            elif encoding is not None:
-                found.extend(_Match(codec, send, ours) for ours, codec in formats if codec.is_named_by(encoding))
-        return sorted(found, key=lambda match: match.codec.name == _EVENT_NAME)
-
-    @property
-    def encodings_text(self) -> str:
-        """The peer's encodings for a log line."""
-        return ", ".join(map(str, self.encodings.values())) or "nothing known"
-
-
-def parse_fmtp(text: str) -> dict[str, str]:
-    """The parameters of an a=fmtp line: names in lower case; a parameter without `=` has an empty value."""
-    pairs = (part.partition("=") for part in text.split(";") if part.strip())
-    return {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-
 def _ptime(media: MediaDescription, default_ms: int) -> int:
     """How much audio we put in a packet: the peer's wish in whole 10 ms, within 10 to 60 and its maximum."""
     wanted = min(media.ptime_ms or default_ms, media.maxptime_ms or _MAX_PTIME_MS, _MAX_PTIME_MS)
     return max(_MIN_PTIME_MS, wanted - wanted % 10)
-
-
-def _rtcp(media: MediaDescription, address: str) -> tuple[str, int]:
-    """Where the peer wants RTCP without multiplexing: a=rtcp (RFC 3605), else the port above."""
-    if media.rtcp is None:
-        return address, min(media.port + 1, 65535)
-    port, stated = media.rtcp
-    literal = _literal(stated) if stated else None
-    return str(literal) if literal else address, port
-
-
-def _literal(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
 
 
 def _refused(section: MediaDescription) -> MediaDescription:
