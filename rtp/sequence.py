@@ -45,25 +45,17 @@ class SequenceTracker:
         return None
 
 
-class Probation:
-    """Counts consecutive packets of a source that is not trusted yet (MIN_SEQUENTIAL of RFC 3550 A.1)."""
+class Run:
+    """Length of the current run of consecutive sequence numbers: how a source earns trust (RFC 3550 A.1)."""
 
-    __slots__ = ("_expected", "_remaining", "_required")
+    __slots__ = ("_expected", "length")
 
-    def __init__(self, required: int) -> None:
-        self._required = required
-        self._remaining = required
+    def __init__(self) -> None:
+        self.length = 0
         self._expected = -1
 
-    def passed(self, sequence: int) -> bool:
-        """Whether this packet completes the run of `required` consecutive sequence numbers."""
-        if sequence != self._expected:
-            self._remaining = self._required
-        self._remaining -= 1
+    def add(self, sequence: int) -> int:
+        """The length of the run with this packet."""
+        self.length = self.length + 1 if sequence == self._expected else 1
         self._expected = (sequence + 1) & 0xFFFF
-        return self._remaining <= 0
-
-
-def extend_timestamp(timestamp: int, near: int) -> int:
-    """The plain integer closest to `near` whose low 32 bits are `timestamp`."""
-    return near + (((timestamp - near) + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        return self.length
