@@ -38,6 +38,12 @@ def module_programs(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     yield from _programs(request, tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def session_programs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """Programs that the whole run shares."""
+    yield from _programs(request, tmp_path_factory)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Put the logs of the programs that run beside a failure's traceback."""

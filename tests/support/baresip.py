@@ -1,5 +1,6 @@
 """baresip as a phone that plays a WAV: configured in a directory of its own, driven over its ctrl_tcp module."""
 
+import contextlib
 import json
 import socket
 from pathlib import Path
@@ -75,10 +76,8 @@ class Baresip:
         self._control.sendall(b"%d:%s," % (len(body), body))
 
     def _read(self) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             self._received += self._control.recv(65536)
-        except TimeoutError:
-            pass
         while b":" in self._received:
             length, _, rest = self._received.partition(b":")
             size = int(length)

@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from .processes import Program, Programs
 from .waiting import until
@@ -246,11 +245,12 @@ class Kamailio:
 
     def _call(self, method: str, parameters: list[str]) -> dict:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/RPC", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/RPC", body, {"Content-Type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=3) as reply:
                 return json.loads(reply.read())
         except urllib.error.HTTPError as error:
             with error:
                 return json.loads(error.read())
-

@@ -1,5 +1,6 @@
 """Programs that a test starts: their output kept in a file, stopped by their own process group."""
 
+import contextlib
 import os
 import re
 import signal
@@ -95,10 +96,8 @@ class Program:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
         if self._process.stdin is not None and not self._process.stdin.closed:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            except BrokenPipeError:
-                pass
         return self._process.returncode
 
 
@@ -131,4 +130,6 @@ class Programs:
 
     def report(self) -> str:
         """The end of every log, for a failed test."""
-        return "\n".join(f"--- {program.name} (exit {program.exit_status})\n{program.tail()}" for program in self.started)
+        return "\n".join(
+            f"--- {program.name} (exit {program.exit_status})\n{program.tail()}" for program in self.started
+        )

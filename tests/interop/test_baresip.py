@@ -1,0 +1,49 @@
+"""baresip plays human speech to the agent, in G.711 and in Opus; the agent hears it as speech and answers."""
+
+from collections.abc import Callable
+
+import pytest
+from support.baresip import Baresip
+from support.capture import rtp_packets, start_capture
+from support.gateway import Gateway, peered
+from support.lab_agent import LabAgent, start_lab_agent
+from support.peers import require
+from support.ports import Ports
+from support.processes import Programs
+from support.waiting import until
+
+
+@pytest.mark.parametrize(("offered", "codec"), [("PCMU/8000", "PCMU"), ("PCMA/8000", "PCMA"), ("opus/48000/2", "opus")])
+def test_the_agent_hears_speech_and_answers(
+    baresip: Callable[..., Baresip],
+    start_gateway: Callable[..., Gateway],
+    programs: Programs,
+    ports: Ports,
+    offered: str,
+    codec: str,
+) -> None:
+    require("tshark", "raw sockets")
+    agent: LabAgent = start_lab_agent(programs, ports)
+    gateway = start_gateway({"carrier": peered()}, agent_url=agent.url)
+    phone = baresip(offered)
+    capture = start_capture(programs, phone.rtp_ports.start, phone.rtp_ports.stop)
+    phone.dial(f"sip:reception@{gateway.sip}")
+    phone.event("CALL_ESTABLISHED")
+    call_id = gateway.answered("baresip")["id"]
+    # demo-congrats.wav: "Congratulations. You have successfully …": a pause after the first word ends a turn.
+    until(lambda: answered_turns(gateway, call_id), 20, "the agent to answer what it heard", 0.1)
+    phone.hang_up()
+    phone.event("CALL_CLOSED")
+    record = gateway.over(call_id)
+    assert (record["codec"], record["ended_by"]) == (codec, "caller")
+    assert record["media"]["received"]["lost"] == 0
+    packets = [
+        packet for packet in rtp_packets(capture.stop(), phone.rtp_ports) if packet.destination in phone.rtp_ports
+    ]
+    assert packets, "baresip was sent nothing"
+    assert len({packet.ssrc for packet in packets}) == 1
+
+
+def answered_turns(gateway: Gateway, call_id: str) -> list[dict]:
+    """The turns of which the caller has heard something in answer to speech."""
+    return [turn for turn in gateway.call(call_id)["turns"] if turn["latency_ms"] is not None and turn["heard_ms"] > 0]
