@@ -4,8 +4,9 @@ Received is what this end met. Sent is counted here and judged by the far end's 
 """
 
 from ...rtp.emodel import Score, impairment
+from ...rtp.events import FarEndReport
 from ...rtp.quality import CallQuality, Counters
-from ...rtp.session import FarEndReport, RtpSession
+from ...rtp.session import RtpSession
 from ..record import Media, Received, Sent
 
 PACKETISATION_MS = 20.0
@@ -20,24 +21,44 @@ class Figures:
         self._session = session
         self._received = CallQuality(cost, now)
         self._sent = CallQuality(cost, now)
+        self._far_end: FarEndReport | None = None
+        self._sent_counters = Counters(0, 0)
         self._closed = False
 
     def update(self, now: float) -> None:
         """Once a second."""
-        if not self._closed:
-            far_end = self._session.far_end
-            self._received.update(self._received_counters(), _delay_ms(far_end), now)
-            if far_end is not None:
-                self._sent.update(self._sent_counters(far_end), _delay_ms(far_end, far_end.end_system_delay_ms), now)
+        far_end = self._session.far_end
+        self._received.update(self._received_counters(), _delay_ms(far_end), now)
+        if self._take_report(far_end):
+            self._sent.update(self._sent_counters, self._sent_delay_ms, now)
+
+    def change(self, codec: str, now: float) -> None:
+        """The call goes on with another codec."""
+        cost = impairment(codec)
+        self._take_report(self._session.far_end)
+        self._received.change(cost, self._received_counters(), _delay_ms(self._far_end), now)
+        self._sent.change(cost, self._sent_counters, self._sent_delay_ms, now)
 
     def close(self, now: float) -> None:
         """The last word."""
         if not self._closed:
             self._closed = True
-            far_end = self._session.far_end
-            self._received.close(self._received_counters(), _delay_ms(far_end), now)
-            if far_end is not None:
-                self._sent.close(self._sent_counters(far_end), _delay_ms(far_end, far_end.end_system_delay_ms), now)
+            self._take_report(self._session.far_end)
+            self._received.close(self._received_counters(), _delay_ms(self._far_end), now)
+            self._sent.close(self._sent_counters, self._sent_delay_ms, now)
+
+    def _take_report(self, far_end: FarEndReport | None) -> bool:
+        """Keep a new report of the far end, with what had been sent by then."""
+        if far_end is None or far_end is self._far_end:
+            return False
+        self._far_end = far_end
+        sent = self._session.packets_sent
+        self._sent_counters = Counters(sent, max(0, far_end.lost), round(sent * (far_end.discard_rate or 0.0)))
+        return True
+
+    @property
+    def _sent_delay_ms(self) -> float | None:
+        return _delay_ms(self._far_end, self._far_end.end_system_delay_ms) if self._far_end is not None else None
 
     def media(self, underruns: int) -> Media:
         """The record's `media`."""
@@ -45,11 +66,7 @@ class Figures:
 
     def _received_counters(self) -> Counters:
         report = self._session.report()
-        return Counters(report.expected, report.lost, report.discarded)
-
-    def _sent_counters(self, far_end: FarEndReport) -> Counters:
-        sent = self._session.packets_sent
-        return Counters(sent, max(0, far_end.lost), round(sent * (far_end.discard_rate or 0.0)))
+        return Counters(report.expected, report.lost, report.discarded, report.loss_runs)
 
     def _received_part(self) -> Received:
         report = self._session.report()

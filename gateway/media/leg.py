@@ -15,18 +15,17 @@ import structlog
 from ...codecs.errors import PayloadError
 from ...codecs.registry import codec
 from ...rtp.errors import LocalError
-from ...rtp.ring import Chunk
-from ...rtp.session import (
+from ...rtp.events import (
     ByeReceived,
     KeyPressed,
     KeyReleased,
-    MediaFormat,
     ReceiveAlive,
     ReceiveDead,
-    RtpSession,
     SourceLocked,
     StreamChanged,
 )
+from ...rtp.ring import Chunk
+from ...rtp.session import MediaFormat, RtpSession
 from ...rtp.telephone_event import EventSender
 from ..bridges.base import Bridge
 from ..messages import (
@@ -43,7 +42,7 @@ from ..messages import (
 )
 from ..record import Media, MediaReport, Setup
 from .conversation import TONE_ITEM, Conversation
-from .convert import line_of
+from .convert import Line, line_of
 from .downlink import Downlink
 from .figures import Figures
 from .recorder import Recorder
@@ -129,18 +128,21 @@ class MediaLeg:
     def set_media(self, parameters: MediaParameters) -> None:
         """What offer/answer agreed, now or anew. Raises CodecError for a codec that is not known here."""
         now = self._monotonic()
+        spec = parameters.codec
         media = _media_format(parameters)
-        if self._session is None:
-            if parameters.codec != self._spec:
-                self._use(parameters.codec)
-            self._session = RtpSession(self._random, self.call_id, media, now)
-            self._direct(parameters, self._session, now)
-            self._transport.start(self._session, self._uplink.take)
-            return
-        if parameters.codec != self._spec:
-            self._use(parameters.codec)
-        self._uplink.take(self._session.set_format(media, now), now)
-        self._direct(parameters, self._session, now)
+        line = None if _same_line(spec, self._spec) else line_of(spec)
+        session = self._session
+        if session is None:
+            session = self._session = RtpSession(self._random, self.call_id, media, now)
+            self._transport.start(session, self._uplink.take)
+        else:
+            # what the ring still holds is of the codec before
+            self._uplink.take(session.set_format(media, now), now)
+        self._spec = spec
+        if line is not None:
+            self._use(line, now)
+        self._direct(parameters, session, now)
+        self._rate(now)
 
     def answered(self) -> None:
         """The call is up."""
@@ -154,8 +156,8 @@ class MediaLeg:
             self._recorder = Recorder(self._recording, self._line.format)
             self._uplink.recorder = self._downlink.recorder = self._recorder
         if self._session is not None:
-            self._figures = Figures(self._spec.name, self._session, now)
-            self._session.set_direction(sending=self._sending, receiving=self._receiving, now=now)
+            self._session.set_direction(receiving=self._receiving, now=now)
+        self._rate(now)
 
     def send_dtmf(self, digits: str) -> None:
         """Play keys to the far end (RFC 4733)."""
@@ -224,16 +226,21 @@ class MediaLeg:
 
     # Codec and direction
 
-    def _use(self, spec: CodecSpec) -> None:
-        """The call's codec is this from now on. Raises CodecError."""
-        line = line_of(spec)
+    def _use(self, line: Line, now: float) -> None:
+        """The call has this codec from now on."""
+        self._line = line
         self._uplink.use(line)
         self._downlink.use(line)
-        self._line = line
-        self._spec = spec
         self._keys = None
         if self._recorder is not None:
             self._recorder.use(line.format)
+        if self._figures is not None:
+            self._figures.change(self._spec.name, now)
+
+    def _rate(self, now: float) -> None:
+        """Quality is that of the answered call."""
+        if self._figures is None and self._session is not None and self._answered_at is not None:
+            self._figures = Figures(self._spec.name, self._session, now)
 
     def _direct(self, parameters: MediaParameters, session: RtpSession, now: float) -> None:
         self._sending = parameters.direction in ("sendrecv", "sendonly")
@@ -249,7 +256,7 @@ class MediaLeg:
         )
         # nothing need come before the answer: its absence is no alarm
         receiving = self._receiving and self._answered_at is not None
-        session.set_direction(sending=self._sending, receiving=receiving, now=now)
+        session.set_direction(receiving=receiving, now=now)
 
     # The clock
 
@@ -315,10 +322,12 @@ class MediaLeg:
         expected = event.expected_from
         origin = f"{expected[0]}:{expected[1]}" if expected is not None else "an unknown address"
         foreign = ", ".join(f"{count} from {host}:{port}" for (host, port), count in event.foreign.items())
+        types = ", ".join(f"{count} of payload type {kind}" for kind, count in event.unknown_types.items())
         to = session.destination
         detail = (
             f"no audio for {event.silent_s:.1f} s on port {self._transport.local_port}: expected from {origin}, "
-            f"came from elsewhere: {foreign or 'nothing'}; we send to {f'{to[0]}:{to[1]}' if to else 'nowhere'}"
+            f"came from elsewhere: {foreign or 'nothing'}, not negotiated: {types or 'nothing'}; "
+            f"we send to {f'{to[0]}:{to[1]}' if to else 'nowhere'}"
         )
         self._alarm("received", True, detail)
 
@@ -381,6 +390,11 @@ class MediaLeg:
             usage=dict(conversation.usage),
             recording=self._recorded,
         )
+
+
+def _same_line(one: CodecSpec, other: CodecSpec) -> bool:
+    """Payload types may change while the codec goes on."""
+    return (one.name.lower(), one.fmtp) == (other.name.lower(), other.fmtp)
 
 
 def _media_format(parameters: MediaParameters) -> MediaFormat:

@@ -1,6 +1,6 @@
 """Is what we send received by anyone? Judged once a second from what comes back."""
 
-from ...rtp.session import Address, FarEndReport
+from ...rtp.events import Address, FarEndReport
 
 MISSED_CHECKS = 2
 """Checks in a row that must fail: one refused packet while the far end rebinds is no alarm."""

@@ -6,6 +6,7 @@ law stays the caller's own octets.
 
 from collections.abc import Sequence
 
+from ...rtp.reframer import Reframer
 from ...rtp.ring import AUDIO, LOST, Chunk
 from ..bridges.base import Bridge
 from .convert import Line, converter, frame_octets
@@ -32,8 +33,7 @@ class Uplink:
         """From now on the call has this codec. Raises CodecError."""
         self._convert = converter(line.format, self._bridge.input_format)
         self._line = line
-        self._frame = frame_octets(line.format)
-        self._rest = b""
+        self._reframer = Reframer(frame_octets(line.format))
 
     def take(self, chunks: Sequence[Chunk], now: float) -> None:
         """The caller's timeline, in order; the sink of the RTP transport."""
@@ -49,19 +49,8 @@ class Uplink:
                 octets = line.lost(samples)
             else:
                 octets = line.silence(samples)
-            if len(octets) == self._frame and not self._rest:
-                self._send(octets, now)
-            else:
-                self._cut(octets, now)
-
-    def _cut(self, octets: bytes, now: float) -> None:
-        """Packets of another length than 20 ms are cut or joined to frames."""
-        octets = self._rest + octets
-        frame = self._frame
-        whole = len(octets) - len(octets) % frame
-        for start in range(0, whole, frame):
-            self._send(octets[start : start + frame], now)
-        self._rest = octets[whole:]
+            for frame in self._reframer.push(octets):
+                self._send(frame, now)
 
     def _send(self, frame: bytes, now: float) -> None:
         self._bridge.send(frame if self._convert is None else self._convert(frame))
