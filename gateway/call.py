@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-import structlog
-
 from ..sip.errors import SipError
 from ..sip.events import (
     Ended,
@@ -26,6 +24,7 @@ from ..sip.events import (
 from ..sip.events import Event as SipEvent
 from ..sip.session import InviteSession
 from .config import Config
+from .logs import call_log
 from .messages import (
     Answered,
     CallerKey,
@@ -41,6 +40,7 @@ from .messages import (
     MediaAlarm,
     MediaParameters,
     OpenLeg,
+    SendDtmf,
     SetMedia,
 )
 from .negotiation import Negotiation
@@ -124,13 +124,17 @@ class Call:
         self.session: InviteSession | None = None
         self.status: LegStatus | None = None
         self.state = "ringing"
+        self.up = asyncio.Event()
+        """Set when the call is answered."""
+        self.over = asyncio.Event()
+        """Set when the record is written."""
         self._services = services
         self._worker: Worker | None = None
         self._mailbox: asyncio.Queue[Event] = asyncio.Queue()
         self._negotiation = Negotiation(trunk.config.codecs)
         self._report = MediaReport()
         self._answered_at: float | None = None
-        self._log = structlog.get_logger(__name__).bind(call=call_id, trunk=trunk.name)
+        self._log = call_log(call_id).bind(trunk=trunk.name)
         self.record = CallRecord(
             id=call_id,
             direction=self.direction,
@@ -300,6 +304,7 @@ class Call:
     def _answered(self) -> None:
         self._answered_at = time.monotonic()
         self.state = "answered"
+        self.up.set()
         self.record.answered_at = timestamp()
         self.record.sip_status = 200
         self._services.write_record(self.record)
@@ -362,6 +367,12 @@ class Call:
             mos=self.record.media.received.mos_lq,
         )
         self._services.forget(self)
+        self.over.set()
+
+    def press(self, digits: str) -> None:
+        """Send keys to the far end (RFC 4733)."""
+        if self._worker is not None:
+            self._worker.send(SendDtmf(self.id, digits))
 
     def _absorb(self, report: MediaReport) -> None:
         """Copy what the worker knows into the record."""

@@ -1,0 +1,288 @@
+"""`trunkline demo`: the whole main job on loopback, with no account and no network.
+
+The lab's trunk challenges the gateway's REGISTER and sends it a call; a caller speaks lines that ship with the lab; the
+lab's Realtime agent greets, answers, and is interrupted. Everything between is the gateway that production runs.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from ...rtp.ports import PortRange
+from ..application import Application
+from ..config import Config
+from ..http import LiveCall
+from ..logs import configure_logs
+from ..media.clock import MediaClock
+from ..record import CallRecord
+from .agent import AgentServer
+from .agent_session import AgentSession
+from .caller import CallFailed, LabCaller
+from .trunk import LabTrunk
+from .voice import speech
+
+USER, PASSWORD = "trunkline", "lab-secret"
+NUMBER = "15550123"
+CALLER_PORTS = (40000, 44999)
+GATEWAY_PORTS = "45000-49999"
+OUTPUT = Path("demo")
+"""Where the recordings and the call records of the demo go, under the current directory."""
+HEARD_TOLERANCE_MS = 1.0
+
+Check = tuple[str, bool]
+
+
+class Demo:
+    """One run of the lab around one gateway."""
+
+    def __init__(self, calls: int, seconds: float) -> None:
+        self._calls = calls
+        self._seconds = seconds
+        self.trunk = LabTrunk({USER: PASSWORD})
+        self.agent = AgentServer()
+        self._clock = MediaClock()
+        self._ports = PortRange(*CALLER_PORTS)
+        self.application: Application | None = None
+        self.callers: list[LabCaller] = []
+
+    async def start(self) -> None:
+        """Bring up the agent, the trunk and the gateway, and wait for the registration."""
+        agent_port = await self.agent.start()
+        trunk_port = await self.trunk.start()
+        self._clock.start()
+        config = _config(trunk_port, agent_port)
+        configure_logs(config.gateway)
+        self.application = Application(config)
+        await self.application.start()
+        async with asyncio.timeout(10):
+            await self.trunk.agent.registered.wait()
+
+    async def stop(self) -> None:
+        """Everything down, in reverse."""
+        if self.application is not None:
+            await self.application.stop()
+        self._clock.stop()
+        await self.trunk.stop()
+        await self.agent.stop()
+
+    async def talk(self) -> None:
+        """All calls at once, each with its own caller. Raises CallFailed for the first that went wrong."""
+        self.callers = [
+            LabCaller(self.trunk, self._clock, self._ports, f"1555010{index:04d}") for index in range(self._calls)
+        ]
+        await asyncio.gather(*(self._converse(caller) for caller in self.callers))
+
+    async def _converse(self, caller: LabCaller) -> None:
+        began = time.monotonic()
+        await caller.dial(USER, NUMBER)
+        await caller.hear_speech(400)
+        await caller.hear_quiet()
+        await self._ask(caller, "caller_hours")
+        while time.monotonic() - began < self._seconds - 14:
+            await self._ask(caller, "caller_address")
+        caller.say(speech("caller_address", "pcmu"))
+        await caller.said_all()
+        await caller.hear_speech(1500)
+        await self._ask(caller, "caller_interruption")
+        caller.say(speech("caller_thanks", "pcmu"))
+        await caller.said_all()
+        async with asyncio.timeout(20):
+            await caller.ended.wait()
+
+    async def _ask(self, caller: LabCaller, line: str) -> None:
+        caller.say(speech(line, "pcmu"))
+        await caller.said_all()
+        await caller.hear_quiet()
+        await caller.hear_speech(400)
+        await caller.hear_quiet()
+
+    async def records(self) -> list[CallRecord]:
+        """What the gateway wrote down, oldest first."""
+        if self.application is None:
+            return []
+        async with asyncio.timeout(5):
+            while self.application.switch.calls:
+                await asyncio.sleep(0.05)
+        return sorted(await self.application.records.list(limit=self._calls), key=lambda record: record.id)
+
+    def live(self) -> list[LiveCall]:
+        """The calls as they stand."""
+        return self.application.switch.live_calls() if self.application is not None else []
+
+    def checks(self, records: list[CallRecord]) -> list[Check]:
+        """What has to have happened, and whether it did."""
+        registrar = self.trunk.agent
+        checks = [("the trunk challenged the REGISTER and then took it", registrar.challenged >= 1)]
+        checks.append((f"{self._calls} call(s) answered and recorded", len(records) == self._calls))
+        for record in records:
+            session = _session_of(self.agent.sessions, record)
+            answers = [turn for turn in record.turns if turn.caller_said is not None and turn.heard_ms > 0]
+            checks += [
+                ("the agent greeted first", bool(record.turns) and record.turns[0].latency_ms is None),
+                ("the agent answered at least twice", len(answers) >= 2),
+                ("the agent was interrupted", any(turn.interrupted for turn in record.turns)),
+                ("it knows exactly how much of that was heard", session is not None and _heard_exact(session, record)),
+                ("the agent hung up", record.ended_by == "agent"),
+                ("MOS was measured", record.media.received.mos_lq is not None),
+                (
+                    "both sides were recorded",
+                    record.recording is not None and Path(record.recording).stat().st_size > 44,
+                ),
+            ]
+        return checks
+
+
+def _config(trunk_port: int, agent_port: int) -> Config:
+    """What a configuration file would say."""
+    trunk = {
+        "registrar": f"sip:127.0.0.1:{trunk_port};transport=udp",
+        "username": USER,
+        "password": PASSWORD,
+        "codecs": ["PCMU"],
+    }
+    agent = {
+        "provider": "openai",
+        "base_url": f"ws://127.0.0.1:{agent_port}/v1",
+        "api_key": "lab-key",
+        "instructions": "You are the receptionist.",
+        "greeting": True,
+        "recording": True,
+    }
+    tables: dict[str, Any] = {
+        "gateway": {"name": "demo", "state_dir": OUTPUT, "workers": 1, "log_level": "error"},
+        "sip": {"listen": ["udp://127.0.0.1:0"]},
+        "rtp": {"ports": GATEWAY_PORTS, "bind": "127.0.0.1"},
+        "trunks": {"lab": trunk},
+        "agents": {"reception": agent},
+        "routes": [{"to": "*", "agent": "reception"}],
+        "http": {"listen": "127.0.0.1:0"},
+    }
+    return Config(**tables)
+
+
+def _session_of(sessions: list[AgentSession], record: CallRecord) -> AgentSession | None:
+    """The agent's session of a call: the one that opened last before the call was answered."""
+    if len(sessions) == 1:
+        return sessions[0]
+    return next((session for session in sessions if _heard_exact(session, record)), None)
+
+
+def _heard_exact(session: AgentSession, record: CallRecord) -> bool:
+    heard = [turn.heard_ms for turn in record.turns if turn.interrupted]
+    told = [truncation.audio_end_ms for truncation in session.truncations if truncation.audio_end_ms > 0]
+    return bool(heard) and all(any(abs(ms - end) < HEARD_TOLERANCE_MS for end in told) for ms in heard)
+
+
+# What the terminal shows
+
+
+def _bar(dbov: float | None) -> str:
+    width = 0 if dbov is None else round(max(0.0, min(60.0, dbov + 60)) / 6)
+    return "█" * width + "·" * (10 - width)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _live_table(calls: list[LiveCall]) -> Table:
+    table = Table(title="live calls", expand=True)
+    for column in ("caller", "state", "codec", "caller level", "agent level", "speaks", "jitter ms", "lost", "MOS"):
+        table.add_column(column)
+    for call in calls:
+        received = call.record.media.received
+        table.add_row(
+            call.record.from_,
+            call.state,
+            call.record.codec or "–",
+            f"[green]{_bar(call.caller_dbov)}",
+            f"[cyan]{_bar(call.agent_dbov)}",
+            call.speaker or "–",
+            _number(received.jitter_ms, ".1f"),
+            str(received.lost),
+            _number(received.mos_lq, ".2f"),
+        )
+    return table
+
+
+def _turns_table(record: CallRecord) -> Table:
+    table = Table(title=f"call {record.id}", expand=True)
+    for column in ("turn", "caller said", "agent said", "latency ms", "heard ms", ""):
+        table.add_column(column)
+    for turn in record.turns:
+        table.add_row(
+            str(turn.index),
+            escape(turn.caller_said or "–"),
+            escape(turn.agent_said or "–"),
+            _number(turn.latency_ms, ".0f"),
+            _number(turn.heard_ms, ".0f"),
+            "[yellow]interrupted" if turn.interrupted else "",
+        )
+    return table
+
+
+async def _show(demo: Demo, live: Live) -> None:
+    while True:
+        live.update(_live_table(demo.live()))
+        await asyncio.sleep(0.2)
+
+
+async def _with_view(demo: Demo, console: Console, story: Callable[[], Awaitable[None]]) -> None:
+    with Live(console=console, refresh_per_second=5, transient=True) as live:
+        view = asyncio.create_task(_show(demo, live))
+        try:
+            await story()
+        finally:
+            view.cancel()
+
+
+def _print_result(console: Console, records: list[CallRecord], checks: list[Check]) -> None:
+    for record in records:
+        console.print(_turns_table(record))
+        console.print_json(_json(record))
+        console.print(f"audio of both sides: [bold]{record.recording}[/] (left caller, right agent)")
+    console.print(Group(*(f"{'[green]✓' if ok else '[red]✗'}[/] {what}" for what, ok in checks)))
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def _run(calls: int, seconds: float, as_json: bool) -> int:
+    console = Console()
+    demo = Demo(calls, seconds)
+    problem: str | None = None
+    records: list[CallRecord] = []
+    try:
+        await demo.start()
+        if as_json:
+            await demo.talk()
+        else:
+            await _with_view(demo, console, demo.talk)
+    except (CallFailed, TimeoutError) as error:
+        problem = str(error) or "it took too long"
+    finally:
+        records = await demo.records()
+        await demo.stop()
+    checks = demo.checks(records)
+    if as_json:
+        console.file.write(_json(records[0] if len(records) == 1 else records) + "\n")
+    else:
+        _print_result(console, records, checks)
+    if problem is not None:
+        Console(stderr=True).print(f"[red]the demo failed: {escape(problem)}")
+    return 0 if problem is None and all(ok for _, ok in checks) else 1
+
+
+def run(calls: int = 1, seconds: float = 20.0, as_json: bool = False) -> int:
+    """Run it; the exit status is 0 only when all of it happened."""
+    return uvloop.run(_run(calls, seconds, as_json))
