@@ -304,11 +304,12 @@ def _read_headers(headers: Headers, text: str, limits: Limits) -> int | None:
 
 
 def _read_line(headers: Headers, line: str, length: int | None, limits: Limits) -> int | None:
+    line = line.rstrip("\r")
     if len(line) > limits.max_line_octets:
         raise ParseError(f"{line[:20]!r}: a header line of {len(line)} octets is more than {limits.max_line_octets}")
     name, colon, value = line.partition(":")
     name = name.rstrip(" \t")
-    value = value.strip(" \t\r")
+    value = value.strip(" \t")
     if not colon or is_token(name) is None:
         raise ParseError(f"headers: {line[:40]!r} is not a header line")
     if "\r" in value:
@@ -340,7 +341,7 @@ def _check_headers(message: Request | Response) -> None:
     cseq = message.cseq
     if isinstance(message, Request):
         if cseq.method != message.method:
-            raise ParseError(f"CSeq: method {cseq.method} in a {message.method} request")
+            raise ParseError(f"CSeq: method {cseq.method} in the place of {message.method}")
         if message.headers.count("Max-Forwards") > 1:
             raise ParseError("Max-Forwards: given more than once")
         _ = message.max_forwards
