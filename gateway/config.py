@@ -16,7 +16,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
-    SecretStr,
     SerializeAsAny,
     ValidationError,
     model_validator,
@@ -50,6 +49,7 @@ __all__ = [
     "TrunkConfig",
     "load_config",
     "load_tables",
+    "names_in",
 ]
 
 ENVIRONMENT_PREFIX = "TRUNKLINE_"
@@ -133,10 +133,6 @@ class Config(BaseSettings):
         scheme, rest = self.records.url.get_secret_value().split(":", 1)
         return f"{_ASYNC_DRIVERS[scheme]}:{rest}"
 
-    def agent_tables(self) -> dict[str, dict[str, Any]]:
-        """The agents as plain tables with their secrets, for the workers' Configure message and nothing else."""
-        return {name: _plain(agent.model_dump(exclude_unset=True)) for name, agent in self.agents.items()}
-
     @property
     def rtp_public_address(self) -> str | None:
         """The address that SDP shows, None to show the learned or the local one."""
@@ -154,6 +150,11 @@ def load_tables(path: Path | str, *tables: str) -> Config:
     text = _read(path)
     data = {key: value for key, value in _parse(str(path), text).items() if key in tables}
     return _load(str(path), text, data)
+
+
+def names_in(path: Path | str, table: str) -> list[str]:
+    """The names in one table of tables, such as the agents; nothing is checked but the syntax."""
+    return list(_parse(str(path), _read(path)).get(table, {}))
 
 
 def _read(path: Path | str) -> str:
@@ -183,16 +184,6 @@ def _load(file: str, text: str, data: dict[str, Any]) -> Config:
         raise ConfigError(describe(file, text, problems, ENVIRONMENT_PREFIX)) from None
     except SettingsError as error:
         raise ConfigError([f"environment: {error}; write lists and tables as JSON"]) from None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return str(value) if isinstance(value, Path) else value
 
 
 def _dangling_names(data: Mapping[str, Any], unresolved: set[Location]) -> list[Problem]:

@@ -110,6 +110,8 @@ class TrunkConfig(Table):
     def _one_server(self) -> Self:
         if (self.registrar is None) == (self.peer is None):
             raise ValueError("a trunk has exactly one of registrar (it registers) and peer (it does not)")
+        if self.registrar is not None and self.username is None:
+            raise ValueError("a trunk that registers needs a username; add username")
         if self.password is not None and self.username is None:
             raise ValueError("a password needs a username; add username")
         return self

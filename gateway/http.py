@@ -108,7 +108,7 @@ class CallQuery(msgspec.Struct, forbid_unknown_fields=True):
     live: bool = False
 
 
-class AdminApi:
+class AdminServer:
     """The listening socket and what answers on it."""
 
     def __init__(self, config: HttpConfig, gateway: Gateway, records: Records) -> None:
@@ -146,8 +146,8 @@ class AdminApi:
             ) from None
         return self._runner.addresses[0][1]
 
-    async def close(self) -> None:
-        """Stop listening and end what is being answered."""
+    async def stop(self) -> None:
+        """Stop listening and end what is being answered; idempotent."""
         await self._runner.cleanup()
 
     async def _healthz(self, _request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
 """Logs: structlog, one JSON object a line on standard error, or coloured text on a terminal.
 
 Libraries that log through the standard library come out in the same form, from WARNING up. Nothing is logged for each
-packet; what concerns a call carries its `call_id`.
+packet; what concerns a call carries its `call_id` (bind it, or set it with `structlog.contextvars`).
 """
 
 import logging
@@ -42,11 +42,6 @@ def configure_logs(config: GatewayConfig, stream: TextIO = sys.stderr, **context
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(gateway=config.name, **context)
-
-
-def call_log(call_id: str) -> structlog.typing.FilteringBoundLogger:
-    """The logger of one call: each of its lines carries the call's identifier."""
-    return structlog.get_logger(call_id=call_id)
 
 
 def _renderers(as_json: bool, stream: TextIO) -> list[structlog.typing.Processor]:

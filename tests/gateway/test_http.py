@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trunkline.gateway.config_tables import HttpConfig
 from trunkline.gateway.errors import CallRefused, GatewayError, RecordsError
-from trunkline.gateway.http import AdminApi, LiveCall, Readiness
+from trunkline.gateway.http import AdminServer, LiveCall, Readiness
 from trunkline.gateway.http_guard import is_local
 from trunkline.gateway.record import CallRecord
 from trunkline.gateway.records import RecordsHealth
@@ -88,12 +88,12 @@ class Api:
 @asynccontextmanager
 async def running(token: str | None = None):
     api = Api(token)
-    server = AdminApi(api.config, api.gateway, api.records)
+    server = AdminServer(api.config, api.gateway, api.records)
     api.port = await server.start()
     try:
         yield api
     finally:
-        await server.close()
+        await server.stop()
 
 
 async def test_healthz_answers_while_the_process_lives():
@@ -270,4 +270,4 @@ async def test_an_address_in_use_is_named():
     async with running() as api:
         other = HttpConfig.model_validate({"listen": f"127.0.0.1:{api.port}"})
         with pytest.raises(GatewayError, match=rf"'127.0.0.1:{api.port}': cannot be bound \("):
-            await AdminApi(other, api.gateway, api.records).start()
+            await AdminServer(other, api.gateway, api.records).start()

@@ -248,6 +248,13 @@ def test_a_failed_append_leaves_no_half_line(tmp_path, monkeypatch):
     assert spool.path.read_bytes() == b'{"id":"1"}\n'
 
 
+async def test_a_store_that_never_started_can_be_closed_twice(tmp_path):
+    store = RecordStore(url_of(tmp_path), state_dir=tmp_path)
+    await store.close()
+    await store.close()
+    assert not store.health.writable
+
+
 async def test_a_database_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "calls.db").write_bytes(b"this is no database, whatever its name says" * 100)
     store = RecordStore(url_of(tmp_path), state_dir=tmp_path)

@@ -1,0 +1,49 @@
+# Everything that a newcomer needs; works on Debian 12 with python3 and python3-venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DELETE_ON_ERROR:
+.PHONY: help demo venv test lint bench clean
+
+help:
+	@echo "make demo   run the embedded demo: no account, no network"
+	@echo "make test   run the tests (those with foreign programs need them installed)"
+	@echo "make lint   check style and types"
+	@echo "make bench  measure calls on this machine"
+	@echo "make venv   install everything for development into $(VENV)"
+	@echo "make clean  remove $(VENV) and caches"
+
+demo: $(VENV)/.runtime
+	$(BIN)/trunkline demo $(ARGS)
+
+venv: $(VENV)/.development
+
+test: $(VENV)/.development
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+bench: $(VENV)/.runtime
+	$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+
+# --group needs pip 25.1; Debian 12 brings 23.0.
+$(VENV)/.pip: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt pip
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.pip pyproject.toml
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	$(PIP) install --constraint constraints.txt --group dev
+	@touch $@

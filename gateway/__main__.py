@@ -1,0 +1,5 @@
+"""`python -m trunkline.gateway` is `trunkline`."""
+
+from .cli import main
+
+main()

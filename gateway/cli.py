@@ -1,0 +1,214 @@
+"""The command line. Exit status: 0 done, 1 it failed, 2 the configuration or the command is wrong."""
+
+import asyncio
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import orjson
+import typer
+from rich.console import Console
+
+from .config import Config, load_config, load_tables, names_in
+from .errors import ConfigError, GatewayError
+from .record import CallRecord
+from .record_view import calls_table, record_view
+
+FAILED, BAD_CONFIG, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="trunkline",
+    help="A SIP/RTP media gateway for AI voice agents.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+calls_app = typer.Typer(help="Call records, read from the database; the gateway may be running.")
+app.add_typer(calls_app, name="calls")
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", envvar="TRUNKLINE_CONFIG", help="The TOML file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON alone on standard output.")]
+LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="Newest records shown.")]
+DEFAULT_CONFIG = Path("conf/trunkline.toml")
+
+
+def main() -> None:
+    """Entry point: errors that the operator can mend are one line each, never a traceback."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error.problems, BAD_CONFIG)
+    except GatewayError as error:
+        _fail([str(error)], FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _fail(lines: list[str], status: int) -> NoReturn:
+    for line in lines:
+        typer.echo(f"trunkline: {line}", err=True)
+    sys.exit(status)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"trunkline {importlib.metadata.version('trunkline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+@app.command()
+def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the gateway in the foreground; notifies systemd."""
+    from .application import run as run_gateway
+    from .logs import configure_logs
+
+    loaded = load_config(config)
+    configure_logs(loaded.gateway)
+    raise typer.Exit(run_gateway(loaded))
+
+
+@app.command()
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    live: Annotated[bool, typer.Option("--live", help="Also register, and open the agents' sessions.")] = False,
+) -> None:
+    """Validate the configuration."""
+    loaded = load_config(config)
+    counts = ((loaded.trunks, "trunk"), (loaded.agents, "agent"), (loaded.routes, "route"))
+    summary = ", ".join(f"{len(items)} {name}{'' if len(items) == 1 else 's'}" for items, name in counts)
+    typer.echo(f"{config}: valid: {summary}")
+    if live:
+        _check_live(loaded)
+
+
+def _check_live(config: Config) -> None:
+    from .live_check import check_live
+
+    failed = False
+    for finding in asyncio.run(check_live(config)):
+        typer.echo(f"{finding.part}: {'ok' if finding.ok else 'FAILED'}: {finding.detail}")
+        failed = failed or not finding.ok
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def call(
+    target: Annotated[str, typer.Argument(help="A number, or a SIP URI.")],
+    agent: Annotated[str | None, typer.Option(help="The agent that talks; needed when there are several.")] = None,
+    trunk: Annotated[str | None, typer.Option(help="The trunk to call through; needed when there are several.")] = None,
+    play: Annotated[Path | None, typer.Option(help="Play this WAV file instead of an agent.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Write both sides to this WAV file.")] = None,
+    dtmf: Annotated[str | None, typer.Option(help="Keys to press, such as 123#.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Place one call and print its record. An agent's call goes through the running gateway; with --play, --record or
+    --dtmf this process makes the call itself."""
+    if play is None and record is None and dtmf is None:
+        ended = asyncio.run(_call_through_gateway(config, target, agent, trunk))
+    else:
+        from .place import place
+
+        loaded = load_config(config)
+        ended = asyncio.run(place(loaded, target, agent=agent, trunk=trunk, play=play, record=record, dtmf=dtmf))
+    _show(ended, as_json)
+    if ended.answered_at is None:
+        raise typer.Exit(FAILED)
+
+
+async def _call_through_gateway(path: Path, target: str, agent: str | None, trunk: str | None) -> CallRecord:
+    from .http_client import AdminClient
+
+    settings = load_tables(path, "gateway", "http")
+    if agent is None:
+        agents = names_in(path, "agents")
+        if len(agents) != 1:
+            known = ", ".join(agents) or "none"
+            raise ConfigError([f"{path}: name the agent of this call with --agent; there are: {known}"])
+        agent = agents[0]
+    async with AdminClient(settings.http) as client:
+        return await client.call(target, agent, trunk)
+
+
+@calls_app.callback(invoke_without_command=True)
+def _calls(
+    context: typer.Context,
+    config: ConfigOption = DEFAULT_CONFIG,
+    limit: LimitOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Without a sub-command: list. What is given before the sub-command is its default."""
+    given = {"config": config, "limit": limit, "as_json": as_json}
+    context.default_map = {"list": given, "show": given}
+    if context.invoked_subcommand is None:
+        list_calls(config, limit, as_json)
+
+
+@calls_app.command("list")
+def list_calls(config: ConfigOption = DEFAULT_CONFIG, limit: LimitOption = 20, as_json: JsonOption = False) -> None:
+    """The newest calls."""
+    records: list[CallRecord] = asyncio.run(_read_records(config, lambda reader: reader.list(limit)))
+    if as_json:
+        _write_json(msgspec.to_builtins(records))
+    else:
+        _console().print(calls_table(records))
+
+
+@calls_app.command("show")
+def show_call(
+    call_id: Annotated[str, typer.Argument(metavar="ID")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything about one call."""
+    record: CallRecord | None = asyncio.run(_read_records(config, lambda reader: reader.get(call_id)))
+    if record is None:
+        raise GatewayError(f"there is no call {call_id}")
+    _show(record, as_json)
+
+
+async def _read_records(path: Path, read: Any) -> Any:
+    from .records_reader import RecordReader
+
+    reader = RecordReader(load_tables(path, "gateway", "records").records_url)
+    try:
+        return await read(reader)
+    finally:
+        await reader.close()
+
+
+@app.command()
+def demo(
+    calls: Annotated[int, typer.Option(min=1, max=100, help="Calls at once.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="About how long each call lasts.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """An embedded trunk, agent and caller on loopback: no account, no network."""
+    from .lab.demo import run as run_demo
+
+    raise typer.Exit(run_demo(calls=calls, seconds=seconds, as_json=as_json))
+
+
+def _show(record: CallRecord, as_json: bool) -> None:
+    if as_json:
+        _write_json(msgspec.to_builtins(record))
+    else:
+        _console().print(record_view(record))
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a pipe wide enough that no line is folded."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=240)
+
+
+def _write_json(value: Any) -> None:
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,65 @@
+"""The admin API from the other side: what `trunkline call` asks of the running gateway."""
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from .addresses import bracketed
+from .config_tables import HttpConfig
+from .errors import CallRefused, GatewayError
+from .record import CallRecord
+
+POLL_S = 0.5
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+class AdminClient:
+    """Speaks to the gateway of one configuration; an asynchronous context manager."""
+
+    def __init__(self, config: HttpConfig) -> None:
+        host = _WILDCARDS.get(config.listen.host, config.listen.host)
+        self._base = f"http://{bracketed(host)}:{config.listen.port}"
+        self._headers = {"Authorization": f"Bearer {config.token.get_secret_value()}"} if config.token else {}
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=10))
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def call(self, to: str, agent: str, trunk: str | None) -> CallRecord:
+        """Place a call and wait for its end; hang it up when cancelled. Raises CallRefused, GatewayError."""
+        placed = await self._request("POST", "/api/calls", {"to": to, "agent": agent, "trunk": trunk})
+        path = f"/api/calls/{placed['id']}"
+        try:
+            while True:
+                body = await self._request("GET", path)
+                if "live" not in body:
+                    return msgspec.convert(body, CallRecord)
+                await asyncio.sleep(POLL_S)
+        except asyncio.CancelledError:
+            await self._request("DELETE", path)
+            raise
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            async with self._session.request(method, self._base + path, json=body) as response:
+                answer = await response.json(content_type=None)
+                status = response.status
+        except (aiohttp.ClientConnectionError, TimeoutError):
+            raise GatewayError(
+                f"no gateway answers at {self._base}; start it with `trunkline run` and the same configuration"
+            ) from None
+        except (aiohttp.ClientError, ValueError):
+            raise GatewayError(f"what answers at {self._base} is no gateway; check [http] listen") from None
+        if not isinstance(answer, dict):
+            raise GatewayError(f"what answers at {self._base} is no gateway; check [http] listen")
+        if status >= 400:
+            raise CallRefused(status, str(answer.get("detail", f"HTTP status {status}")))
+        return answer
