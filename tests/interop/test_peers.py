@@ -6,7 +6,7 @@ import pytest
 from support.baresip import Baresip
 from support.capture import rtp_packets, rtp_streams, start_capture
 from support.kamailio import Kamailio
-from support.peers import SIPP_PCAP, require
+from support.peers import PEERS, SIPP_PCAP, Peer, require
 from support.pjsua import PjsuaPhone
 from support.ports import Ports
 from support.processes import Programs
@@ -67,3 +67,17 @@ def test_opus_between_two_baresips(baresip: Callable[..., Baresip]) -> None:
     caller.event("CALL_ESTABLISHED")
     caller.hang_up()
     callee.event("CALL_CLOSED")
+
+
+def test_a_missing_peer_skips_with_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PEERS, "sipp", Peer(lambda: False, "apt-get install sip-tester"))
+    monkeypatch.delenv("TRUNKLINE_REQUIRE_PEERS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="sipp is not installed: apt-get install sip-tester"):
+        require("sipp")
+
+
+def test_a_missing_peer_fails_where_all_are_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PEERS, "sipp", Peer(lambda: False, "apt-get install sip-tester"))
+    monkeypatch.setenv("TRUNKLINE_REQUIRE_PEERS", "1")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install sip-tester"):
+        require("sipp")
