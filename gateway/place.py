@@ -47,8 +47,6 @@ async def place(
     """Place one call, wait for its end and return its record. Raises ConfigError, GatewayError or SipError."""
     if play is not None and agent is not None:
         raise ConfigError(["--play and --agent exclude each other: the file or the agent talks"])
-    if play is not None and not play.is_file():
-        raise ConfigError([f"--play {play}: there is no such file"])
     with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
         kept = _LastRecord()
         switch = Switch(_alone(config, Path(folder), agent, play), kept)
@@ -67,6 +65,8 @@ async def place(
 def _alone(config: Config, folder: Path, agent: str | None, play: Path | None) -> Config:
     """The same configuration for one call beside a running gateway: own SIP port, no registration, one voice."""
     if agent is None:
+        if play is not None and not play.is_file():
+            raise ConfigError([f"--play {play}: there is no such file"])
         voice = WavConfig(play=play, recording=True)
     elif agent in config.agents:
         voice = config.agents[agent].model_copy(update={"recording": True})
@@ -90,9 +90,13 @@ def _alone(config: Config, folder: Path, agent: str | None, play: Path | None) -
 
 async def _dial(switch: Switch, target: str, trunk: str | None) -> str:
     """Wait for the trunk's address, then call."""
-    async with asyncio.timeout(TARGETS_TIMEOUT):
-        while any(not candidate.targets for candidate in switch.trunks.values() if trunk in (None, candidate.name)):
-            await asyncio.sleep(0.05)
+    candidates = [candidate for candidate in switch.trunks.values() if trunk in (None, candidate.name)]
+    try:
+        async with asyncio.timeout(TARGETS_TIMEOUT):
+            for candidate in candidates:
+                await candidate.resolved.wait()
+    except TimeoutError:
+        raise CallRefused(503, "; ".join(f"trunk {found.name}: {found.reason}" for found in candidates)) from None
     return await switch.place_call(target, AGENT, trunk)
 
 

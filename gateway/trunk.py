@@ -38,6 +38,8 @@ class Trunk:
         self.registration: Registration | None = None
         self.changed = asyncio.Event()
         """Set at each change of state; whoever waits clears it."""
+        self.resolved = asyncio.Event()
+        """Set once the server's addresses are known."""
         self._ua = ua
         self._resolver = resolver
         self._hosts: set[str] = set()
@@ -116,6 +118,7 @@ class Trunk:
         for name in self._names:
             hosts |= {flow.host for flow in await self._resolver.resolve(f"sip:{name}")}
         self._hosts = hosts
+        self.resolved.set()
 
     def _register(self) -> None:
         now = time.monotonic()

@@ -35,6 +35,7 @@ class AgentServer:
         self.refused = 0
         """Upgrades that were answered with an error."""
         self._websockets: set[web.WebSocketResponse] = set()
+        self._arrivals = asyncio.Condition()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -71,9 +72,8 @@ class AgentServer:
 
     async def session(self, number: int = 0, timeout_s: float = 10.0) -> AgentSession:
         """The session of this number, counted from 0, waiting for it if need be. Raises TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            while len(self.sessions) <= number:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        async with asyncio.timeout(timeout_s), self._arrivals:
+            await self._arrivals.wait_for(lambda: len(self.sessions) > number)
         return self.sessions[number]
 
     def _refusal(self, request: web.Request) -> web.Response | None:
@@ -98,6 +98,8 @@ class AgentServer:
         session = AgentSession(len(self.sessions), model, self.options, websocket.send_str)
         self.sessions.append(session)
         self._websockets.add(websocket)
+        async with self._arrivals:
+            self._arrivals.notify_all()
         watch = asyncio.get_running_loop().create_task(_watch(session, request, websocket))
         try:
             await session.start()

@@ -89,6 +89,9 @@ def to_beta(event: Event) -> Event | None:
         beta["session"] = _beta_session(event["session"])
     if "item" in event:
         beta["item"] = _beta_item(event["item"])
+    if "response" in event:
+        response = event["response"]
+        beta["response"] = {**response, "output": [_beta_item(item) for item in response["output"]]}
     if kind == "response.function_call_arguments.done":
         del beta["name"]
     return beta

@@ -7,7 +7,7 @@ from base64 import b64encode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -217,14 +217,14 @@ class AgentSession:
         try:
             event = _decode(data)
             kind = event["type"]
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError):
             await self.emit(events.error("invalid_event", "This is not a Realtime event.", None))
             return
         if kind == "input_audio_buffer.append":
             await self._append(event.get("audio", ""), event.get("event_id"))
             return
         await self._record(Logged(time.monotonic(), False, event))
-        handler = self._HANDLERS.get(kind)
+        handler = self._HANDLERS.get(kind) if isinstance(kind, str) else None
         about = event.get("event_id")
         if handler is None:
             await self.emit(events.error("invalid_value", f"Invalid value: '{kind}'.", about, "type"))
@@ -236,7 +236,7 @@ class AgentSession:
 
     async def _append(self, audio: str, about: str | None) -> None:
         try:
-            octets = a2b_base64(audio)
+            octets = a2b_base64(audio, strict_mode=True)
         except (Base64Error, ValueError, TypeError):
             await self.emit(events.error("invalid_value", "Invalid 'audio': not base64.", about, "audio"))
             return
@@ -352,7 +352,7 @@ class AgentSession:
             await self.emit({"type": "conversation.item.done", "previous_item_id": previous, "item": item})
 
     async def _create_item(self, event: Event, about: str | None) -> None:
-        item = dict(event["item"])
+        item: Event = dict(event["item"])
         item.setdefault("id", self._new_id("item"))
         if item["type"] == "function_call_output":
             calls = [known.get("call_id") for known in self.items.values() if known["type"] == "function_call"]
@@ -469,7 +469,8 @@ class AgentSession:
         self._position += 1
         if position < len(script):
             return script[position]
-        return script[1 + (position - 1) % (len(script) - 1)] if len(script) > 1 else script[0]
+        again = script[1:] or script
+        return again[(position - 1) % len(again)]
 
     async def _end_answer(self, answer: _Answer, status: str) -> None:
         response = self._response(answer, status)
@@ -579,7 +580,7 @@ class AgentSession:
         await self.emit({"type": f"{kind}.done", **within, "name": function, "arguments": arguments})
         await self._close_item(answer, place, {**item, "status": "completed", "arguments": arguments})
 
-    _HANDLERS: dict[str, Any] = {
+    _HANDLERS: ClassVar[dict[str, Any]] = {
         "session.update": _session_update,
         "input_audio_buffer.commit": _commit,
         "input_audio_buffer.clear": _clear,

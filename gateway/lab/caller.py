@@ -35,7 +35,7 @@ class CallFailed(Exception):
 
 
 class LabCaller:
-    """One phone. Drive it with `dial`, `say`, `hear_…`, `hang_up`; `heard` and `said` are µ-law octets since the answer."""
+    """One phone. Drive it with `dial`, `say`, `hear_…`, `hang_up`; `heard` and `said` are µ-law since the answer."""
 
     def __init__(self, trunk: LabTrunk, clock: MediaClock, ports: PortRange, number: str = "15550100") -> None:
         self.number = number

@@ -37,6 +37,8 @@ GATEWAY_PORTS = "45000-49999"
 OUTPUT = Path("demo")
 """Where the recordings and the call records of the demo go, under the current directory."""
 HEARD_TOLERANCE_MS = 1.0
+WAV_HEADER = 44
+"""Octets of a WAV file without sound."""
 
 Check = tuple[str, bool]
 
@@ -56,10 +58,10 @@ class Demo:
 
     async def start(self) -> None:
         """Bring up the agent, the trunk and the gateway, and wait for the registration."""
-        agent_port = await self.agent.start()
+        await self.agent.start()
         trunk_port = await self.trunk.start()
         self._clock.start()
-        config = _config(trunk_port, agent_port)
+        config = _config(trunk_port, self.agent.port)
         configure_logs(config.gateway)
         self.application = Application(config)
         await self.application.start()
@@ -110,8 +112,8 @@ class Demo:
         if self.application is None:
             return []
         async with asyncio.timeout(5):
-            while self.application.switch.calls:
-                await asyncio.sleep(0.05)
+            for call in list(self.application.switch.calls.values()):
+                await call.over.wait()
         return sorted(await self.application.records.list(limit=self._calls), key=lambda record: record.id)
 
     def live(self) -> list[LiveCall]:
@@ -180,6 +182,10 @@ def _heard_exact(session: AgentSession, record: CallRecord) -> bool:
     heard = [turn.heard_ms for turn in record.turns if turn.interrupted]
     told = [truncation.audio_end_ms for truncation in session.truncations if truncation.audio_end_ms > 0]
     return bool(heard) and all(any(abs(ms - end) < HEARD_TOLERANCE_MS for end in told) for ms in heard)
+
+
+def _recorded(record: CallRecord) -> bool:
+    return record.recording is not None and Path(record.recording).stat().st_size > WAV_HEADER
 
 
 # What the terminal shows
