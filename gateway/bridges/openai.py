@@ -7,6 +7,7 @@ once more.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -46,7 +47,6 @@ STABLE_S = 30.0
 ROLL_OVER_S = 120.0
 """From this long before a session's end the next quiet moment is used to change to a new one."""
 ROLL_OVER_LATEST_S = 10.0
-_QUIET_POLL_S = 0.25
 _FINAL_CODES = (1008, 3000, 4001, 4003)
 """Close codes that say no: another attempt would be refused too."""
 
@@ -78,6 +78,7 @@ class OpenAIBridge:
         self._timer: asyncio.TimerHandle | None = None
         self._roll_timer: asyncio.TimerHandle | None = None
         self._roll_task: asyncio.Task[None] | None = None
+        self._heard_something = asyncio.Event()
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -173,6 +174,8 @@ class OpenAIBridge:
             events = conversation.receive(data, now())
             if conversation.outbox or conversation.timer is not None:
                 self._flush()
+            if self._roll_task is not None:
+                self._heard_something.set()
             for event in events:
                 yield event
 
@@ -229,11 +232,9 @@ class OpenAIBridge:
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not beyond `close`."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
-        except TimeoutError:
-            pass
 
     def _resume(self, line: Line) -> None:
         if self._closing.is_set():
@@ -259,14 +260,20 @@ class OpenAIBridge:
         except BridgeError:
             return  # the old session's end is recovered from like any lost connection
         try:
-            while not self._conversation.quiet and time.time() < expires_at - ROLL_OVER_LATEST_S:
-                await asyncio.sleep(_QUIET_POLL_S)
+            await self._quiet_moment(expires_at - ROLL_OVER_LATEST_S - time.time())
         except asyncio.CancelledError:
             fresh.leave()
             raise
         self._fresh = fresh
         self._roll_task = None
         old.leave()
+
+    async def _quiet_moment(self, at_most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, at_most_s)):
+                while not self._conversation.quiet:
+                    self._heard_something.clear()
+                    await self._heard_something.wait()
 
     def _stop_roll_over(self) -> None:
         if self._roll_timer is not None:
