@@ -302,6 +302,8 @@ class ServerTransaction(Transaction):
     def __init__(self, request: Request, flow: Flow, timing: Timing, trying: Callable[[Request], bytes]) -> None:
         super().__init__(request, flow, timing)
         self.user: ServerUser | None = None
+        self.source = flow
+        """Where the request came from; `flow` is where its responses go."""
         self.merged = False
         """The same request is already here by another path (RFC 3261 §8.2.2.2)."""
         self.final_status: int | None = None

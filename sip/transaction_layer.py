@@ -111,6 +111,8 @@ class TransactionLayer:
         self.timers = timers
         self._rng = rng
         self._sent_by = sent_by
+        self.failure: str | None = None
+        """Why the transport failed, while its users are being told."""
         self._core = core
         self._transmit = transmit
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
@@ -134,7 +136,7 @@ class TransactionLayer:
         branch = f"{MAGIC_COOKIE}{self._rng.getrandbits(80):020x}"
         return f"SIP/2.0/{flow.transport.upper()} {self._sent_by(flow)};rport;branch={branch}"
 
-    def request(self, request: Request, flow: Flow, user: ClientUser, now: float) -> ClientTransaction:
+    def request(self, request: Request, flow: Flow, user: ClientUser | None, now: float) -> ClientTransaction:
         """Send a request in a transaction of its own. A Via that is already there (CANCEL's) is kept."""
         if "Via" not in request.headers:
             request.headers.insert_first("Via", self.via(flow))
@@ -153,10 +155,18 @@ class TransactionLayer:
         self._transmit(flow, octets)
         return octets
 
+    def send_octets(self, flow: Flow, octets: bytes) -> None:
+        """Send again what `send` returned."""
+        self._transmit(flow, octets)
+
     def abandon(self, transaction: ClientTransaction) -> None:
         """Forget a client transaction at once; its user hears no more of it (RFC 3261 §9.1, no answer after CANCEL)."""
         transaction.state = TransactionState.TERMINATED
         self._remove(transaction)
+
+    def expects(self, response: Response) -> bool:
+        """Whether a transaction waits for this response."""
+        return (response.top_via.branch or "", response.cseq.method) in self._clients
 
     def receive_response(self, response: Response, source: Flow, now: float) -> None:
         """Match a response to its transaction, or hand it to the core as stray."""
@@ -182,6 +192,7 @@ class TransactionLayer:
         kind = InviteServerTransaction if request.method == "INVITE" else NonInviteServerTransaction
         transaction = kind(request, response_flow(request, source), self.timing, _trying)
         transaction.layer = self
+        transaction.source = source
         self._servers[key] = transaction
         merge_key = _merge_key(request)
         self._server_keys[transaction] = key, merge_key
@@ -200,8 +211,9 @@ class TransactionLayer:
 
     # Both
 
-    def flow_failed(self, flow: Flow, now: float) -> None:
+    def flow_failed(self, flow: Flow, reason: str, now: float) -> None:
         """The transport could not deliver to `flow`, or its connection closed."""
+        self.failure = reason
         for transaction in self.transactions():
             if transaction.flow != flow or not transaction.live:
                 continue
@@ -211,6 +223,7 @@ class TransactionLayer:
                 self.apply(transaction, transaction.reroute(sent_by), now)
             else:
                 self.apply(transaction, transaction.transport_error(), now)
+        self.failure = None
 
     def apply(self, transaction: Transaction, effects: list[Effect], now: float) -> None:
         """Do what a machine returned, in order."""

@@ -3,28 +3,35 @@
 The contract is *one mutation, then drain*. After each call that takes `now` (receive, handle_timer, flow_failed, any
 method of the UA, of a session or of a registration) the owner drains: send all `transmissions()`, take `next_event()`
 until None, arm one timer at `next_timer()`. Handling an event may mutate again; drain again. `on_output`, when set, is
-called once per mutation that left something to drain, so that a shell need not know who mutated.
+called when there is something to drain and was not before, so that a shell need not know who mutated.
 
 Nothing that comes from the network raises: it is answered, reported as an event, or counted in `counters`.
 """
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-from .events import Event, Refusal
+from .dialog import Dialog, DialogId
+from .digest import Credentials, DigestClient
+from .errors import LocalError, ParseError
+from .events import Event, IncomingInvite, MalformedReceived, Refusal, RequestRefused
+from .exchange import Exchange, ExchangeUser, StreamRefusals
 from .flow import Address, Flow
+from .health import HealthCheck
+from .message import Request, Response, is_keepalive, parse_message, reason_phrase, response_to
+from .registration import Backoff, Registration
+from .screening import Screen, refusal_in_dialog, refusal_of_invite, refusal_of_request
+from .session import ALLOW, SDP, SUPPORTED, InviteSession
+from .session_uac import OutgoingSession
+from .session_uas import IncomingSession
+from .timers import TimerHeap, Timing
+from .transaction import InviteServerTransaction, ServerTransaction, TransactionState
+from .transaction_layer import TransactionLayer, response_flow
+from .uri import NameAddr, SipUri, Uri, parse_uri
 
-if TYPE_CHECKING:
-    from .digest import Credentials
-    from .message import Request
-    from .registration import Registration
-    from .session_uac import OutgoingSession
-
-Screen = Callable[["Request", Flow], Refusal | None]
-"""Says of each new out-of-dialog request, before any state is made for it, why it is refused (None: let it in)."""
+__all__ = ["Screen", "UserAgent", "UserAgentConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ class UserAgentConfig:
     public_host: str | None = None
     """Address that Contact shows; None: learned from responses (received/rport), else the local one."""
     public_port: int | None = None
+    """Port beside `public_host`; None: the local one."""
     session_expires: int = 1800
     """Session-Expires of our INVITEs, seconds (RFC 4028); 0 asks for none."""
     min_se: int = 90
@@ -44,16 +52,12 @@ class UserAgentConfig:
     """An INVITE unanswered for so long is cancelled (outgoing) or refused with 480 (incoming), seconds."""
     retry_after: int = 30
     """Seconds in Retry-After while draining."""
+    timing: Timing = field(default_factory=Timing)
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 class UserAgent:
     """Calls, registrations and health checks of one gateway (RFC 3261)."""
-
-    counters: Counter[str]
-    """`malformed`, `stray_ack`, `stray_response`, `merged_request`, `refused_<status>`, …"""
-    draining: bool
-    """While True new INVITEs and OPTIONS get 503 with Retry-After."""
-    on_output: Callable[[], None] | None
 
     def __init__(
         self,
@@ -62,35 +66,82 @@ class UserAgent:
         local_address: Callable[[Flow], Address],
         screen: Screen | None = None,
     ) -> None:
-        """`local_address` gives our own address towards a peer (never a wildcard); the transport has one."""
+        """`local_address` gives our own address towards a peer (never a wildcard); the transport has one. `screen` says
+        of each new out-of-dialog request, before any state is made for it, why it is refused (None: let it in)."""
+        self.config = config
+        self.counters: Counter[str] = Counter()
+        """`malformed`, `keepalives`, `stray_ack`, `stray_response`, `merged_requests`, `refused_<status>`, …"""
+        self.draining = False
+        """While True new INVITEs and OPTIONS get 503 with Retry-After."""
+        self.on_output: Callable[[], None] | None = None
+        self.rng = rng
+        self.timers = TimerHeap()
+        self.layer = TransactionLayer(config.timing, self.timers, rng, self._sent_by, self, self._transmit)
+        self.product = config.user_agent
+        self.session_expires = config.session_expires
+        self.min_se = config.min_se
+        self.ring_limit = config.ring_limit
+        self._local_address = local_address
+        self._screen = screen
+        self._refusals = StreamRefusals()
+        self._learned: dict[tuple[str, str], Address] = {}
+        self._dialogs: dict[DialogId, tuple[Dialog, InviteSession]] = {}
+        self._registrations: dict[str, Registration] = {}
+        self._digests: dict[Credentials, DigestClient] = {}
+        self._outbox: list[tuple[Flow, bytes]] = []
+        self._events: deque[Event] = deque()
+        self._announced = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<UserAgent transactions={self.live_transactions} sessions={self.live_sessions} "
+            f"registrations={[registration.state for registration in self._registrations.values()]} "
+            f"timers={len(self.timers)}>"
+        )
 
     # Input
 
     def receive(self, data: bytes, source: Flow, now: float) -> None:
         """One whole SIP message (a datagram, or what StreamFramer cut out of a connection)."""
-        raise NotImplementedError
+        if is_keepalive(data):
+            self.counters["keepalives"] += 1
+            return
+        try:
+            message = parse_message(data)
+            if isinstance(message, Request):
+                self.layer.receive_request(message, source, now)
+            else:
+                self._receive_response(message, source, now)
+        except ParseError as error:
+            self._malformed(error, data, source)
 
     def flow_failed(self, flow: Flow, reason: str, now: float) -> None:
         """Sending to `flow` failed or its connection closed; `reason` is one sentence."""
-        raise NotImplementedError
+        self.counters["flows_failed"] += 1
+        self.layer.flow_failed(flow, reason, now)
+        for registration in self._registrations.values():
+            registration.flow_failed(flow, now)
 
     def handle_timer(self, now: float) -> None:
         """Run what was due by `now`."""
-        raise NotImplementedError
+        self.timers.run(now)
 
     # Output
 
     def next_timer(self) -> float | None:
         """When handle_timer wants to be called, monotonic seconds."""
-        raise NotImplementedError
+        return self.timers.next()
 
     def transmissions(self) -> list[tuple[Flow, bytes]]:
         """Everything to send now, in order; the list is emptied."""
-        raise NotImplementedError
+        outbox, self._outbox = self._outbox, []
+        self._announced = False
+        return outbox
 
     def next_event(self) -> Event | None:
         """The oldest event not yet taken."""
-        raise NotImplementedError
+        self._announced = False
+        return self._events.popleft() if self._events else None
 
     # What the owner starts
 
@@ -103,17 +154,31 @@ class UserAgent:
         targets: Sequence[Flow],
         sdp: bytes,
         now: float,
-        credentials: "Credentials | None" = None,
+        credentials: Credentials | None = None,
         headers: Sequence[tuple[str, str]] = (),
         route: Sequence[str] = (),
-    ) -> "OutgoingSession":
+    ) -> OutgoingSession:
         """Place a call.
 
         `uri` is the Request-URI, `from_` and `to` are name-addrs (`"Ann" <sip:ann@example.com>`; `to` defaults to the
         URI), `targets` the resolved next hops in order of preference (the next is tried on 503, time-out or transport
         failure), `route` Route values (RFC 3261 §8.1.2), `headers` go out as given. Raises LocalError on bad arguments.
         """
-        raise NotImplementedError
+        request_uri = _local_uri(uri)
+        session = OutgoingSession(
+            self,
+            self._call_id(),
+            request_uri,
+            _local_name_addr(from_, "From").with_tag(self._tag()),
+            _local_name_addr(to, "To") if to is not None else NameAddr(request_uri),
+            _some(targets),
+            sdp,
+            self._digest_of(credentials),
+            headers,
+            route,
+        )
+        session.start(now)
+        return session
 
     def options(
         self,
@@ -123,10 +188,12 @@ class UserAgent:
         now: float,
         *,
         from_: str | None = None,
-        credentials: "Credentials | None" = None,
+        credentials: Credentials | None = None,
     ) -> None:
         """One health check; `PeerReachable` or `PeerUnreachable` with `name` follows."""
-        raise NotImplementedError
+        sender = _local_name_addr(from_ or f"<sip:{self.advertised(target)}>", "From").with_tag(self._tag())
+        check = HealthCheck(self, name, _local_uri(uri), sender, self._call_id())
+        self.exchange(check.make, [target], check, self._digest_of(credentials), now)
 
     def register(
         self,
@@ -136,26 +203,319 @@ class UserAgent:
         aor: str,
         targets: Sequence[Flow],
         now: float,
-        credentials: "Credentials | None" = None,
+        credentials: Credentials | None = None,
         expires: int = 600,
         contact_user: str | None = None,
-    ) -> "Registration":
-        """Register `aor` (`sip:user@domain`) at `registrar` (`sip:domain`) and keep it registered. `RegistrationChanged`
-        events follow; end it with `Registration.unregister(now)`, give it newly resolved targets with `set_targets`."""
-        raise NotImplementedError
+    ) -> Registration:
+        """Register `aor` (`sip:user@domain`) at `registrar` (`sip:domain`) and keep it registered.
+
+        `RegistrationChanged` events follow. End it with `Registration.unregister(now)`, give it newly resolved targets
+        with `set_targets`. Raises LocalError on bad arguments.
+        """
+        domain = _local_uri(registrar)
+        if not isinstance(domain, SipUri):
+            raise LocalError(f"registrar {registrar!r} is no SIP URI")
+        registration = Registration(
+            self,
+            name,
+            domain,
+            _local_name_addr(aor if "<" in aor else f"<{aor}>", "aor").with_tag(self._tag()),
+            _some(targets),
+            self._call_id(),
+            self._digest_of(credentials),
+            expires,
+            contact_user,
+            self.config.backoff,
+        )
+        self._registrations[name] = registration
+        registration.start(now)
+        return registration
 
     # What it is
 
     def advertised(self, flow: Flow) -> Address:
         """Our address as `flow`'s peer should see it: configured, else learned, else local."""
-        raise NotImplementedError
+        if self.config.public_host is not None:
+            return self._sent_by(flow)
+        learned = self._learned.get((flow.transport, flow.host))
+        return learned or self._local_address(flow)
 
     @property
     def live_transactions(self) -> int:
         """Transactions not yet terminated; 0 when all is quiet."""
-        raise NotImplementedError
+        return self.layer.live
 
     @property
     def live_sessions(self) -> int:
-        """Sessions whose dialog still exists, ended ones whose BYE is under way included."""
-        raise NotImplementedError
+        """Sessions that have a dialog, ended ones whose BYE is under way included."""
+        return len({id(session) for _, session in self._dialogs.values()})
+
+    def dump(self) -> list[str]:
+        """One line for each live transaction, session and registration."""
+        sessions = {id(session): session for _, session in self._dialogs.values()}
+        return [repr(item) for item in (*self.layer.transactions(), *sessions.values(), *self._registrations.values())]
+
+    # For sessions, registrations and health checks (SessionOwner, RegistrationOwner)
+
+    def emit(self, event: Event) -> None:
+        """Queue an event."""
+        self._events.append(event)
+        self._announce()
+
+    def contact(self, flow: Flow, user: str | None, advertised: Address | None = None) -> str:
+        """Our Contact value towards `flow`."""
+        address = advertised or self.advertised(flow)
+        uri = SipUri(host=address.host, user=user, port=address.port)
+        if flow.transport != "udp":
+            uri = uri.with_param("transport", flow.transport)
+        return f"<{uri}>"
+
+    def exchange(
+        self,
+        make: Callable[[Flow], Request],
+        targets: Sequence[Flow],
+        user: ExchangeUser,
+        digest: DigestClient | None,
+        now: float,
+    ) -> Exchange:
+        """Start a request of ours."""
+        exchange = Exchange(self.layer, self._refusals, make, targets, user, digest)
+        exchange.start(now)
+        return exchange
+
+    def respond(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        now: float,
+        *,
+        reason: str | None = None,
+        to_tag: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Send a plain response; one that refuses is counted and reported as RequestRefused."""
+        request = transaction.request
+        response = response_to(request, status, reason, to_tag or self._tag())
+        for name, value in headers:
+            response.headers.add(name, value)
+        response.headers.add("Server", self.product)
+        self.layer.respond(transaction, response, now)
+        if status >= 300:
+            self.counters[f"refused_{status}"] += 1
+            text = reason or reason_phrase(status)
+            source = transaction.source
+            self.emit(RequestRefused(source, request.method, status, text, request.call_id, str(request.uri)))
+
+    def answer_options(self, transaction: ServerTransaction, now: float) -> None:
+        """200 with what we can do (RFC 3261 §11.2)."""
+        self.respond(
+            transaction,
+            200,
+            now,
+            headers=[
+                ("Contact", self.contact(transaction.flow, None)),
+                ("Allow", ALLOW),
+                ("Accept", SDP),
+                ("Supported", SUPPORTED),
+            ],
+        )
+
+    def add_dialog(self, dialog: Dialog, session: InviteSession) -> None:
+        """Route the dialog's requests to `session`."""
+        self._dialogs[dialog.id] = dialog, session
+
+    def remove_dialog(self, dialog: Dialog) -> None:
+        """Forget the dialog: what comes for it gets 481."""
+        self._dialogs.pop(dialog.id, None)
+
+    # From the transaction layer (Core)
+
+    def on_request(self, transaction: ServerTransaction, now: float) -> None:
+        """A new request."""
+        request = transaction.request
+        try:
+            if transaction.merged:
+                self.counters["merged_requests"] += 1
+                self.respond(transaction, 482, now, reason="merged request")
+            elif request.method == "CANCEL":
+                self._on_cancel(transaction, now)
+            elif request.to.tag is not None:
+                self._on_request_in_dialog(transaction, now)
+            else:
+                self._on_new_request(transaction, now)
+        except ParseError as error:
+            self.counters["malformed"] += 1
+            self.respond(transaction, error.status, now, reason=error.reason)
+
+    def on_ack(self, ack: Request, flow: Flow, now: float) -> None:
+        """An ACK that belongs to no non-2xx response."""
+        found = self._find_dialog(ack)
+        if found is None or not found[1].on_ack(ack, now):
+            self.counters["stray_acks"] += 1
+
+    def on_stray_response(self, response: Response, flow: Flow, now: float) -> None:
+        """A response that no transaction waits for: a late 2xx to INVITE wants its ACK again, the rest is dropped."""
+        self.counters["stray_responses"] += 1
+        if not response.is_success or response.cseq.method != "INVITE":
+            return
+        found = self._dialogs.get(DialogId(response.call_id, response.from_.tag or "", response.to.tag))
+        if found is not None:
+            found[1].repeat_ack(response)
+
+    def _receive_response(self, response: Response, source: Flow, now: float) -> None:
+        if self.layer.expects(response):
+            self._learn(response, source)
+        self.layer.receive_response(response, source, now)
+
+    def _learn(self, response: Response, source: Flow) -> None:
+        """Where the peer saw our request come from (RFC 3581). A stream's port is that of one connection: it is worth
+        telling only behind a NAT, where no other would reach us."""
+        via = response.top_via
+        local = self._local_address(source)
+        host = via.received or via.host
+        if source.reliable and host == local.host:
+            address = local
+        else:
+            address = Address(host, via.rport or via.port or local.port)
+        if via.received is None and via.rport is None:
+            return
+        if address == local:
+            self._learned.pop((source.transport, source.host), None)
+        else:
+            self._learned[source.transport, source.host] = address
+
+    def _malformed(self, error: ParseError, data: bytes, source: Flow) -> None:
+        self.counters["malformed"] += 1
+        self.emit(MalformedReceived(source, error.reason, len(data)))
+        request = error.request
+        if request is None or request.method == "ACK":
+            return
+        try:
+            flow = response_flow(request, source)
+            # Stateless: what cannot be read cannot be matched either (RFC 3261 §8.2.7).
+            response = response_to(request, error.status, error.reason)
+            self._transmit(flow, response.to_bytes())
+        except (ParseError, LocalError):
+            self.counters["malformed_unanswered"] += 1
+
+    # Requests
+
+    def _on_cancel(self, transaction: ServerTransaction, now: float) -> None:
+        invite = self.layer.invite_of(transaction.request)
+        if invite is None:
+            self.respond(transaction, 481, now, reason="no such INVITE")
+            return
+        session = invite.user if isinstance(invite.user, InviteSession) else None
+        tag = session.dialog.id.local_tag if session is not None and session.dialog is not None else None
+        self.respond(transaction, 200, now, to_tag=tag)
+        if session is not None and invite.state is TransactionState.PROCEEDING:
+            session.on_cancel(invite, transaction.request, now)
+
+    def _on_request_in_dialog(self, transaction: ServerTransaction, now: float) -> None:
+        request = transaction.request
+        found = self._find_dialog(request)
+        if found is None:
+            self.respond(transaction, 481, now)
+            return
+        refusal = refusal_in_dialog(request)
+        if refusal is not None:
+            self._refuse(transaction, refusal, now)
+            return
+        dialog, session = found
+        session.on_request(transaction, dialog, now)
+
+    def _on_new_request(self, transaction: ServerTransaction, now: float) -> None:
+        request = transaction.request
+        source = transaction.source
+        refusal = self._screen(request, source) if self._screen is not None else None
+        refusal = refusal or refusal_of_request(request) or self._refusal_while_draining(request)
+        if refusal is None and request.method == "INVITE":
+            refusal = refusal_of_invite(request, self.min_se)
+        if refusal is not None:
+            self._refuse(transaction, refusal, now)
+        elif isinstance(transaction, InviteServerTransaction):
+            self._on_invite(transaction, source, now)
+        else:
+            self.answer_options(transaction, now)
+
+    def _on_invite(self, transaction: ServerTransaction, source: Flow, now: float) -> None:
+        request = transaction.request
+        dialog = Dialog.from_request(request, self._tag(), source, self.rng.randint(1, 2**16))
+        known = self._known_address(request.uri)
+        session = IncomingSession(self, transaction, source, dialog, request.uri.user, known, self._inbound_digest())
+        self.add_dialog(dialog, session)
+        session.start(now)
+        self.emit(IncomingInvite(session, request, source))
+
+    def _refusal_while_draining(self, request: Request) -> Refusal | None:
+        if not self.draining or request.method not in ("INVITE", "OPTIONS"):
+            return None
+        return Refusal(503, "shutting down", (("Retry-After", str(self.config.retry_after)),))
+
+    def _refuse(self, transaction: ServerTransaction, refusal: Refusal, now: float) -> None:
+        self.respond(transaction, refusal.status, now, reason=refusal.reason, headers=refusal.headers)
+
+    def _find_dialog(self, request: Request) -> tuple[Dialog, InviteSession] | None:
+        return self._dialogs.get(DialogId(request.call_id, request.to.tag or "", request.from_.tag))
+
+    def _known_address(self, uri: Uri) -> Address | None:
+        """A Request-URI that names an address learned for a registration is our Contact come back: keep showing it."""
+        if not isinstance(uri, SipUri):
+            return None
+        address = Address(uri.host, uri.port or 5060)
+        return address if address in self._learned.values() else None
+
+    # Small things
+
+    def _sent_by(self, flow: Flow) -> Address:
+        local = self._local_address(flow)
+        if self.config.public_host is None:
+            return local
+        return Address(self.config.public_host, self.config.public_port or local.port)
+
+    def _transmit(self, flow: Flow, data: bytes) -> None:
+        self._outbox.append((flow, data))
+        self._announce()
+
+    def _announce(self) -> None:
+        if not self._announced and self.on_output is not None:
+            self._announced = True
+            self.on_output()
+
+    def _tag(self) -> str:
+        return f"{self.rng.getrandbits(64):016x}"
+
+    def _call_id(self) -> str:
+        return f"{self.rng.getrandbits(128):032x}"
+
+    def _digest_of(self, credentials: Credentials | None) -> DigestClient | None:
+        if credentials is None:
+            return None
+        client = self._digests.get(credentials)
+        if client is None:
+            client = self._digests[credentials] = DigestClient(credentials, self.rng)
+        return client
+
+    def _inbound_digest(self) -> DigestClient | None:
+        """Our requests inside a call that came in may be challenged too; with one account there is no doubt whose."""
+        return next(iter(self._digests.values())) if len(self._digests) == 1 else None
+
+
+def _local_uri(text: str) -> Uri:
+    try:
+        return parse_uri(text)
+    except ParseError as error:
+        raise LocalError(error.reason) from error
+
+
+def _local_name_addr(text: str, field: str) -> NameAddr:
+    try:
+        return NameAddr.parse(text, field)
+    except ParseError as error:
+        raise LocalError(error.reason) from error
+
+
+def _some(targets: Sequence[Flow]) -> Sequence[Flow]:
+    if not targets:
+        raise LocalError("no target to send to")
+    return targets
