@@ -60,14 +60,14 @@ _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)| \(at end of document\)")
 
 def _agent_config(value: Any) -> Any:
     """Let the provider's own model judge an agent."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("provider"), str):
+    if not isinstance(value, Mapping):
         return value
-    try:
-        model = load(value["provider"]).config
-    except KeyError:
-        known = ", ".join(providers())
-        raise problem_error("agent", [(("provider",), f"no such provider; use one of: {known}")]) from None
-    return model.model_validate(value)
+    known = ", ".join(providers())
+    if "provider" not in value:
+        raise problem_error("agent", [((), f"the agent has no provider; add provider, one of: {known}")])
+    if value["provider"] not in providers():
+        raise problem_error("agent", [(("provider",), f"no such provider; use one of: {known}")])
+    return load(value["provider"]).config.model_validate(value)
 
 
 Agent = Annotated[SerializeAsAny[AgentConfig], BeforeValidator(_agent_config)]
@@ -208,15 +208,19 @@ def _dangling_names(data: Mapping[str, Any], unresolved: set[Location]) -> list[
 
 
 def _known_keys(data: Any, location: Location) -> Iterable[str]:
-    """The keys that a table may have, for the hint beside an unknown one; none when its model is not plain."""
-    model: Any = Config
+    """The keys that a table may have, for the hint beside an unknown one; none for a table of free names."""
+    models: list[type[BaseModel]] = [Config]
     for part in location:
         data = data[part]
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            field = model.model_fields.get(str(part))
-            model = field.annotation if field else None
-        else:
-            model = next((item for item in get_args(model)[::-1] if isinstance(item, type)), None)
-        if model is AgentConfig:
-            model = load(data["provider"]).config
-    return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else ()
+        fields = [model.model_fields[part] for model in models if isinstance(part, str) and part in model.model_fields]
+        models = [inner for field in fields for inner in _models_in(field.annotation)] or models
+        if AgentConfig in models and isinstance(data, Mapping) and data.get("provider") in providers():
+            models = [load(data["provider"]).config]
+    return {key for model in models for key in model.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a field's type mentions, through unions, lists and tables."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
