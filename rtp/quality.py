@@ -109,7 +109,7 @@ class CallQuality:
         self._started = now
         self._latest_expected = counters.expected
         self._latest = now
-        self._active = 0.0
+        self._idle = 0.0
         self._delays = 0
         self._delay_sum = 0.0
 
@@ -121,21 +121,24 @@ class CallQuality:
         """
         if counters.expected < self._latest_expected:
             self._begin_slice(_NOTHING, self._latest)
-        if counters.expected > self._latest_expected:
-            self._active += now - self._latest
+        if counters.expected == self._latest_expected:
+            self._idle += now - self._latest
         self._latest_expected = counters.expected
         self._latest = now
         if delay_ms is not None:
             self._delays += 1
             self._delay_sum += delay_ms
-        if now - self._started < SLICE or counters.expected - self._begin.expected < ENOUGH:
+        if self._active(now) < SLICE or counters.expected - self._begin.expected < ENOUGH:
             return None
         return self._close_slice(counters, now)
+
+    def _active(self, now: float) -> float:
+        return now - self._started - self._idle
 
     def close(self, counters: Counters, delay_ms: float | None, now: float) -> SliceScore | None:
         """The last counters. What is left over becomes part of the call's score, and is a slice if it is enough."""
         finished = self.update(counters, delay_ms, now)
-        if finished is None and self._active > 0:
+        if finished is None and self._active(now) > 0 and counters.expected > self._begin.expected:
             finished = self._close_slice(counters, now)
         return finished
 
@@ -148,7 +151,7 @@ class CallQuality:
         self._begin_slice(counters, now)
 
     def _close_slice(self, counters: Counters, now: float) -> SliceScore | None:
-        begin, started, active = self._begin, self._started, self._active
+        begin, started, active = self._begin, self._started, self._active(now)
         delay_ms = self._delay_sum / self._delays if self._delays else None
         self._begin_slice(counters, now)
         impairment = self._impairment

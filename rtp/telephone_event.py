@@ -164,8 +164,6 @@ class EventSender:
             self._timestamp = timestamp
             self._duration = 0
             marker = True
-        return self._go_on(marker)
-
         self._left -= 1
         self._duration += self._step
         if not self._left:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from trunkline.codecs.g711 import ALAW, ULAW
 from trunkline.codecs.level import level
 

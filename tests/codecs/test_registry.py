@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from trunkline.codecs import CODECS, CodecError, UnknownCodec, codec
 
 
