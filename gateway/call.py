@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
+import structlog
+
 from ..sip.errors import SipError
 from ..sip.events import (
     Ended,
@@ -24,7 +26,6 @@ from ..sip.events import (
 from ..sip.events import Event as SipEvent
 from ..sip.session import InviteSession
 from .config import Config
-from .logs import call_log
 from .messages import (
     Answered,
     CallerKey,
@@ -134,7 +135,7 @@ class Call:
         self._negotiation = Negotiation(trunk.config.codecs)
         self._report = MediaReport()
         self._answered_at: float | None = None
-        self._log = call_log(call_id).bind(trunk=trunk.name)
+        self._log = structlog.get_logger(__name__).bind(call=call_id, trunk=trunk.name)
         self.record = CallRecord(
             id=call_id,
             direction=self.direction,
