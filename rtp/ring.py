@@ -350,7 +350,7 @@ class FrameRing:
         missing, self._missing = self._missing * self._packet_samples, 0
         if not jump and not self._lead:
             return
-        elapsed = int((arrived - self._arrived) * self._clock_rate)
+        elapsed = round((arrived - self._arrived) * self._clock_rate)
         slack = int(_CLOCK_SLACK_S * self._clock_rate)
         if not 0 <= jump <= elapsed + slack:
             self.resyncs += 1
@@ -375,7 +375,7 @@ class FrameRing:
         elapsed = now - self._arrived
         if not self._silent and not self._filled and elapsed < self._idle_fill:
             return
-        due = int(elapsed * self._clock_rate)
+        due = round(elapsed * self._clock_rate)
         prompt = int(_PROMPT_SILENCE_S * self._clock_rate)
         if due > prompt and self._carried > 0:
             due = max(prompt, due - self._carried)
@@ -384,7 +384,9 @@ class FrameRing:
         if whole > 0:
             self._filled += whole
             self._lead += whole
-            self._emit(out, SILENCE, min(whole, int(_CLOCK_SLACK_S * self._clock_rate)))
+            slack = int(_CLOCK_SLACK_S * self._clock_rate)
+            self.resyncs += whole > slack  # our own process slept: that time is not made up
+            self._emit(out, SILENCE, min(whole, slack))
 
     def _emit(self, out: list[Chunk], kind: int, samples: int) -> None:
         if samples <= 0:
