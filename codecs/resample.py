@@ -25,6 +25,7 @@ _PASSBAND = 0.85
 _SCALE = float(1 << 24)
 _BLOCK = 16
 """Output samples that one row of the matrix product yields, at least."""
+_ROWS_AT_ONCE = 64
 
 _Floats = npt.NDArray[np.float64]
 
@@ -129,8 +130,15 @@ class Resampler:
         windows = np.lib.stride_tricks.as_strided(
             buffer, (blocks, design.rows), (design.inputs * 8, 8), writeable=False
         )
-        # Blocks overlap in memory, which BLAS does not take: one copy instead of numpy's slow loop.
-        sums = windows.copy() @ design.matrix
+        # Blocks overlap in memory, which BLAS does not take: a copy instead of numpy's slow loop. Few rows at a time,
+        # so that BLAS stays on this thread.
+        if blocks <= _ROWS_AT_ONCE:
+            sums = windows.copy() @ design.matrix
+        else:
+            sums = np.empty((blocks, design.outputs))
+            for row in range(0, blocks, _ROWS_AT_ONCE):
+                part = slice(row, row + _ROWS_AT_ONCE)
+                np.matmul(windows[part].copy(), design.matrix, sums[part])
         sums *= 1 / _SCALE
         np.rint(sums, sums)
         np.clip(sums, -32768, 32767, sums)
