@@ -11,6 +11,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from ..sip.errors import SipError
 from .config import Config, load_config, load_tables, names_in
 from .errors import ConfigError, GatewayError
 from .record import CallRecord
@@ -39,7 +40,7 @@ def main() -> None:
         app()
     except ConfigError as error:
         _fail(error.problems, BAD_CONFIG)
-    except GatewayError as error:
+    except (GatewayError, SipError) as error:
         _fail([str(error)], FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

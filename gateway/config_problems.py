@@ -85,14 +85,19 @@ def dotted(location: Location) -> str:
 
 
 def problems_of(error: ValidationError, data: Any, known_keys: Callable[[Location], Iterable[str]]) -> list[Problem]:
-    """pydantic's findings in our words. What it says of the branches of one union becomes one sentence."""
+    """pydantic's findings in our words. What it says of the branches of one union becomes one sentence, and where a
+    branch fits but for something inside it, the others are not mentioned."""
     sentences: dict[Location, list[str]] = {}
     for detail in error.errors(include_url=False, include_input=False):
         location = _written_location(detail, data)
         sentence = _sentence(detail, location, known_keys)
         if sentence not in sentences.setdefault(location, []):
             sentences[location].append(sentence)
-    return [(location, " or ".join(several).replace("or must be", "or")) for location, several in sentences.items()]
+    return [
+        (location, " or ".join(several).replace("or must be", "or"))
+        for location, several in sentences.items()
+        if not any(other[: len(location)] == location != other for other in sentences)
+    ]
 
 
 def _written_location(detail: ErrorDetails, data: Any) -> Location:
