@@ -41,6 +41,8 @@ HANG_UP = "hang_up"
 """The tool with which an agent ends the call."""
 DRAIN_MAX = 10.0
 """Seconds that queued speech may take after the conversation is over."""
+FAR_END_PLAYOUT = 0.3
+"""Seconds from the last packet to the hang-up: the far end's jitter buffer still holds the last word."""
 TONE_ITEM = " tone"
 """Our own tone in the playout queue; no service's item."""
 CLOSE_TIMEOUT = 3.0
@@ -96,6 +98,7 @@ class Conversation:
         """When patience is over; never, once the owner was told that the conversation is ready or failed."""
         self._ending: tuple[str, str] | None = None
         self._end_by = _NEVER
+        self._quiet_since = 0.0
         self._over = False
         self._responding = False
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -181,7 +184,8 @@ class Conversation:
         """Hang up as soon as what is queued was heard, or when that takes too long."""
         if self._ending is None and not self._over:
             self._ending = (by, reason)
-            self._end_by = self._monotonic() + DRAIN_MAX
+            self._quiet_since = self._monotonic()
+            self._end_by = self._quiet_since + DRAIN_MAX
 
     # The leg's tick
 
@@ -189,13 +193,16 @@ class Conversation:
         """Whatever waits for time: patience, and the end once the queue has run out."""
         if now >= self._deadline:
             self._out_of_patience()
-        if self._ending is not None and not self._over and (self._silent or now >= self._end_by):
+        if self._ending is not None and not self._over and self._said_all(now):
             self._over = True
             self._owner.conversation_over(*self._ending)
 
-    @property
-    def _silent(self) -> bool:
-        return not self.answered or (self.queue.idle and not self._responding)
+    def _said_all(self, now: float) -> bool:
+        if not self.answered or now >= self._end_by:
+            return True
+        if not self.queue.idle or self._responding:
+            self._quiet_since = now
+        return now - self._quiet_since >= FAR_END_PLAYOUT
 
     def _out_of_patience(self) -> None:
         if self.provider_ms is not None:

@@ -156,7 +156,7 @@ class MediaLeg:
             self._recorder = Recorder(self._recording, self._line.format)
             self._uplink.recorder = self._downlink.recorder = self._recorder
         if self._session is not None:
-            self._session.set_direction(receiving=self._receiving, now=now)
+            self._session.set_direction(sending=self._sending, receiving=self._receiving, now=now)
         self._rate(now)
 
     def send_dtmf(self, digits: str) -> None:
@@ -256,7 +256,7 @@ class MediaLeg:
         )
         # nothing need come before the answer: its absence is no alarm
         receiving = self._receiving and self._answered_at is not None
-        session.set_direction(receiving=receiving, now=now)
+        session.set_direction(sending=self._sending, receiving=receiving, now=now)
 
     # The clock
 

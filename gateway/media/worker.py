@@ -160,6 +160,10 @@ class MediaWorker:
         except RtpError as error:
             self._on_fact(LegFailed(order.call_id, 503, str(error), RETRY_AFTER_S))
             return
+        except OSError as error:
+            reason = f"no RTP socket on {self._bind_host}: {error.strerror or error}"
+            self._on_fact(LegFailed(order.call_id, 503, reason, RETRY_AFTER_S))
+            return
         try:
             leg = self._leg(order, config, transport)
         except (CodecError, BridgeError) as error:
