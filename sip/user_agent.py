@@ -113,7 +113,12 @@ class UserAgent:
             else:
                 self._receive_response(message, source, now)
         except ParseError as error:
-            self._malformed(error, data, source)
+            self._malformed(error, len(data), source)
+
+    def receive_broken(self, error: ParseError, source: Flow) -> None:
+        """What a stream could not be cut into: answered when enough of it could be read. The connection is to be closed
+        afterwards."""
+        self._malformed(error, 0, source)
 
     def flow_failed(self, flow: Flow, reason: str, now: float) -> None:
         """Sending to `flow` failed or its connection closed; `reason` is one sentence."""
@@ -137,6 +142,11 @@ class UserAgent:
         outbox, self._outbox = self._outbox, []
         self._announced = False
         return outbox
+
+    @property
+    def has_transmissions(self) -> bool:
+        """Whether `transmissions()` would return something."""
+        return bool(self._outbox)
 
     def next_event(self) -> Event | None:
         """The oldest event not yet taken."""
@@ -384,9 +394,9 @@ class UserAgent:
         else:
             self._learned[source.transport, source.host] = address
 
-    def _malformed(self, error: ParseError, data: bytes, source: Flow) -> None:
+    def _malformed(self, error: ParseError, octets: int, source: Flow) -> None:
         self.counters["malformed"] += 1
-        self.emit(MalformedReceived(source, error.reason, len(data)))
+        self.emit(MalformedReceived(source, error.reason, octets))
         request = error.request
         if request is None or request.method == "ACK":
             return
