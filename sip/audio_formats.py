@@ -94,7 +94,7 @@ class RemoteAudio:
             media=media,
             address=str(address),
             direction=direction,
-            rtcp=_rtcp(media, str(address)),
+            rtcp=_rtcp(media, address),
             encodings={number: encoding for number, encoding in encodings.items() if encoding is not None},
         )
 
@@ -132,13 +132,14 @@ def parse_fmtp(text: str) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def _rtcp(media: MediaDescription, address: str) -> tuple[str, int]:
+def _rtcp(media: MediaDescription, address: IPv4Address | IPv6Address) -> tuple[str, int]:
     """Where the peer wants RTCP without multiplexing: a=rtcp (RFC 3605), else the port above."""
     if media.rtcp is None:
-        return address, min(media.port + 1, 65535)
-    port, stated = media.rtcp
-    literal = _literal(stated) if stated else None
-    return str(literal) if literal else address, port
+        return str(address), min(media.port + 1, 65535)
+    port, text = media.rtcp
+    stated = _literal(text) if text else None
+    usable = stated is not None and stated.version == address.version and not stated.is_unspecified
+    return str(stated if usable else address), port
 
 
 def _literal(text: str) -> IPv4Address | IPv6Address | None:

@@ -268,7 +268,7 @@ class SessionDescription(_Attributes):
         """Read a description, with CRLF or bare LF; ParseError naming the line that is wrong."""
         if len(data) > limits.max_octets:
             raise ParseError(f"SDP: {len(data)} octets are more than {limits.max_octets}", status=413)
-        lines = [_split_line(line) for line in _decode(data).split("\n") if line.strip("\r")]
+        lines = [_split_line(text) for line in _decode(data).split("\n") if (text := line.rstrip("\r"))]
         if len(lines) > limits.max_lines:
             raise ParseError(f"SDP: {len(lines)} lines are more than {limits.max_lines}")
         if len(lines) < 2 or lines[0] != ("v", "0") or lines[1][0] != "o":
@@ -330,7 +330,7 @@ def _decode(data: bytes) -> str:
 
 
 def _split_line(line: str) -> tuple[str, str]:
-    match = _LINE.fullmatch(line.rstrip("\r"))
+    match = _LINE.fullmatch(line)
     if match is None or "\r" in match[2]:
         raise ParseError(f"SDP: {line[:40]!r} is not a line of the form x=value")
     return match[1], match[2]

@@ -106,6 +106,8 @@ def test_a_challenge_as_trunks_write_it():
     )
     assert challenge == DigestChallenge('a\\"b', "n,1", "MD5", ("auth",), None, True)
     assert DigestChallenge.parse(str(challenge)) == challenge
+    full = DigestChallenge("r", "n", "SHA-256", ("auth", "auth-int"), opaque="")
+    assert DigestChallenge.parse(str(full)) == full
     assert DigestChallenge.parse('Digest realm="r", nonce="n", algorithm="sha-256-SESS"').algorithm == "SHA-256-sess"
 
 
