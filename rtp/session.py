@@ -296,10 +296,9 @@ class RtpSession:
             self.settled = settled
             self.route += 1
         if self._expecting_since is not None:
-            self._watch(now)
+            self._watch(max(self._heard_at, self._expecting_since), now)
 
-    def _watch(self, now: float) -> None:
-        since = max(self._heard_at, self._expecting_since or now)
+    def _watch(self, since: float, now: float) -> None:
         if self._dead_at is None:
             limit = DEAD_AFTER_NOISE_S if self._ring.silent else DEAD_AFTER_S
             if now - since >= limit:

@@ -131,8 +131,9 @@ class RtpTransport:
                     source = sender[:2]
                 else:
                     data = recv(_DATAGRAM)
-            except OSError:
-                # Nothing there after all, or an ICMP error about what we sent: the dead-direction alarm tells.
+            except OSError as error:
+                # The kernel tells of ICMP port unreachable at whichever call comes next.
+                self.send_errors += isinstance(error, ConnectionRefusedError)
                 return
             now = monotonic()
             chunks = receive(data, source, now)

@@ -72,6 +72,20 @@ def test_broken_extensions_raise_parse_error_only(tail: bytes, first: int):
         return
 
 
-@pytest.mark.parametrize(("second", "rtcp"), [(0, False), (13, False), (127, False), (128, False), (191, False), (192, True), (200, True), (207, True), (223, True), (224, False)])
+@pytest.mark.parametrize(
+    ("second", "rtcp"),
+    [
+        (0, False),
+        (13, False),
+        (127, False),
+        (128, False),
+        (191, False),
+        (192, True),
+        (200, True),
+        (207, True),
+        (223, True),
+        (224, False),
+    ],
+)
 def test_rtcp_is_told_from_rtp_by_rfc_5761(second: int, rtcp: bool):
     assert is_rtcp(bytes((0x80, second)) + bytes(6)) is rtcp

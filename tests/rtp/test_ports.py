@@ -37,7 +37,9 @@ def test_release_twice_is_once():
     assert ports.free == 1
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 10), (10, 9), (10000, 10000), (10001, 10002), (65535, 65535), (1, 70000)])
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 10), (10, 9), (10000, 10000), (10001, 10002), (65535, 65535), (1, 70000)]
+)
 def test_range_without_a_pair_is_refused(first: int, last: int):
     with pytest.raises(LocalError):
         PortRange(first, last)

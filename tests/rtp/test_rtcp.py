@@ -53,9 +53,7 @@ def test_bye_without_reason():
         *[st.integers(0, 0xFFFFFFFF)] * 4,
     ),
     sender=st.none()
-    | st.builds(
-        SenderReport, st.just(7), st.integers(0, (1 << 64) - 1), *[st.integers(0, 0xFFFFFFFF)] * 3
-    ),
+    | st.builds(SenderReport, st.just(7), st.integers(0, (1 << 64) - 1), *[st.integers(0, 0xFFFFFFFF)] * 3),
     cname=st.text(max_size=60),
     reason=st.text(max_size=60),
 )
