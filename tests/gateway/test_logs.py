@@ -1,0 +1,74 @@
+"""Logs: one JSON object a line, ours and the libraries' alike."""
+
+import io
+import json
+import logging
+
+import pytest
+import structlog
+from trunkline.gateway.config_tables import GatewayConfig
+from trunkline.gateway.logs import configure_logs
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    stream = io.StringIO()
+
+    def configured(**keys) -> io.StringIO:
+        configure_logs(GatewayConfig.model_validate({"name": "edge-1", **keys}), stream, worker=2)
+        return stream
+
+    yield configured
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def test_a_line_is_json_with_time_level_gateway_and_call(lines):
+    stream = lines()
+    structlog.get_logger(call_id="0190-b").info("call answered", to="14155550100", odd=b"\xff")
+    event = json.loads(stream.getvalue())
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "call answered",
+        "level": "info",
+        "gateway": "edge-1",
+        "worker": 2,
+        "call_id": "0190-b",
+        "to": "14155550100",
+        "odd": "b'\\xff'",
+    }
+
+
+def test_the_level_holds(lines):
+    stream = lines(log_level="warning")
+    structlog.get_logger().info("not this")
+    structlog.get_logger().warning("this")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["this"]
+
+
+def test_libraries_come_out_alike_from_warning_up(lines):
+    stream = lines(log_level="debug")
+    logging.getLogger("aiohttp").info("not %s", "this")
+    logging.getLogger("aiohttp").warning("this %s", "one")
+    (event,) = map(json.loads, stream.getvalue().splitlines())
+    assert (event["event"], event["level"], event["gateway"]) == ("this one", "warning", "edge-1")
+
+
+def test_an_exception_is_one_line(lines):
+    stream = lines()
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        structlog.get_logger().exception("it failed")
+    (event,) = map(json.loads, stream.getvalue().splitlines())
+    assert event["exception"][0]["exc_value"] == "broken"
+
+
+def test_console_is_text(lines):
+    stream = lines(log_format="console")
+    structlog.get_logger().info("gateway is up")
+    assert "gateway is up" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
