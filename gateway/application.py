@@ -14,7 +14,7 @@ import uvloop
 from ..sip.errors import SipError
 from .config import Config
 from .errors import GatewayError
-from .http import AdminApi
+from .http import AdminServer
 from .notify import notify
 from .records import RecordStore
 from .switch import Switch
@@ -47,7 +47,7 @@ class Application:
         self.config = config
         self.records = RecordStore(config.records_url, state_dir=config.gateway.state_dir, gateway=config.gateway.name)
         self.switch = Switch(config, self.records)
-        self.http = AdminApi(config.http, self.switch, self.records)
+        self.http = AdminServer(config.http, self.switch, self.records)
 
     async def start(self) -> None:
         """Raises GatewayError or SipError when a part cannot start; what had started is stopped again."""
@@ -61,7 +61,7 @@ class Application:
 
     async def stop(self) -> None:
         """Idempotent."""
-        await self.http.close()
+        await self.http.stop()
         await self.switch.stop()
         await self.records.close()
 

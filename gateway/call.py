@@ -218,7 +218,7 @@ class Call:
             case MediaAlarm():
                 self._alarm(event)
             case _:
-                self._log.debug("event without effect", event=type(event).__name__)
+                self._log.debug("event without effect", kind=type(event).__name__)
 
     def _end_of(self, event: Event) -> CallOver | None:
         """What the event means when it ends the call."""

@@ -19,6 +19,8 @@ _SHARED: list[structlog.typing.Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 ]
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+"""Frames without their variables: those hold secrets."""
 
 
 def configure_logs(config: GatewayConfig, stream: TextIO = sys.stderr, **context: Any) -> None:
@@ -46,7 +48,7 @@ def configure_logs(config: GatewayConfig, stream: TextIO = sys.stderr, **context
 
 def _renderers(as_json: bool, stream: TextIO) -> list[structlog.typing.Processor]:
     if as_json:
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_json)]
+        return [_TRACEBACKS, structlog.processors.JSONRenderer(serializer=_json)]
     return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
 
 

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 import structlog
@@ -126,8 +126,8 @@ class WorkerProcess(asyncio.Protocol):
         self._on_exit(self, f"killed by signal {-code}" if code < 0 else f"exited with status {code}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        # uvloop's transports are no subclasses of asyncio's
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         try:

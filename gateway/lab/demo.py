@@ -5,7 +5,6 @@ lab's Realtime agent greets, answers, and is interrupted. Everything between is 
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from ..http import LiveCall
 from ..logs import configure_logs
 from ..media.clock import MediaClock
 from ..record import CallRecord
-from .agent import AgentServer
-from .agent_session import AgentSession
+from .agent import AgentOptions, AgentServer, AgentSession
 from .caller import CallFailed, LabCaller
 from .trunk import LabTrunk
 from .voice import speech
@@ -36,6 +34,10 @@ CALLER_PORTS = (40000, 44999)
 GATEWAY_PORTS = "45000-49999"
 OUTPUT = Path("demo")
 """Where the recordings and the call records of the demo go, under the current directory."""
+CALL_S = 20.0
+"""The shortest call: greeting, a question, an interruption, goodbye."""
+QUESTION_S = 12.5
+"""One more question and its answer."""
 HEARD_TOLERANCE_MS = 1.0
 WAV_HEADER = 44
 """Octets of a WAV file without sound."""
@@ -48,9 +50,10 @@ class Demo:
 
     def __init__(self, calls: int, seconds: float) -> None:
         self._calls = calls
-        self._seconds = seconds
+        self._questions = max(0, round((seconds - CALL_S) / QUESTION_S))
         self.trunk = LabTrunk({USER: PASSWORD})
-        self.agent = AgentServer()
+        script = ("greeting", *["address"] * self._questions, "hours", "wait", "goodbye:hang_up")
+        self.agent = AgentServer(options=AgentOptions(script=script))
         self._clock = MediaClock()
         self._ports = PortRange(*CALLER_PORTS)
         self.application: Application | None = None
@@ -84,14 +87,12 @@ class Demo:
         await asyncio.gather(*(self._converse(caller) for caller in self.callers))
 
     async def _converse(self, caller: LabCaller) -> None:
-        began = time.monotonic()
         await caller.dial(USER, NUMBER)
         await caller.hear_speech(400)
         await caller.hear_quiet()
-        await self._ask(caller, "caller_hours")
-        while time.monotonic() - began < self._seconds - 14:
+        for _ in range(self._questions):
             await self._ask(caller, "caller_address")
-        caller.say(speech("caller_address", "pcmu"))
+        caller.say(speech("caller_hours", "pcmu"))
         await caller.said_all()
         await caller.hear_speech(1500)
         await self._ask(caller, "caller_interruption")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -166,8 +166,10 @@ class MediaWorker:
             return
         try:
             leg = self._leg(order, config, transport)
-        except (CodecError, BridgeError) as error:
+        except Exception as error:
             transport.close(time.monotonic())
+            if not isinstance(error, CodecError | BridgeError):
+                raise
             self._on_fact(LegFailed(order.call_id, 503, str(error)))
             return
         self._legs[order.call_id] = leg
@@ -256,18 +258,22 @@ class _SwitchLink(asyncio.Protocol):
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.WriteTransport):
-            self._transport = transport
+        # uvloop's transports are no subclasses of asyncio's
+        self._transport = cast(asyncio.WriteTransport, transport)
         self.worker.start()
 
     def data_received(self, data: bytes) -> None:
-        try:
-            orders = self._framer.feed(data)
-        except msgspec.DecodeError as error:
-            log.error("order not understood", error=str(error))
-            return
-        for order in orders:
-            self.worker.handle(order)
+        while True:
+            try:
+                orders = self._framer.feed(data)
+            except msgspec.DecodeError as error:
+                log.error("order not understood", error=str(error))
+            else:
+                if not orders:
+                    return
+                for order in orders:
+                    self.worker.handle(order)
+            data = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed.set()
@@ -284,7 +290,7 @@ async def run(sock: socket.socket) -> None:
         # a signal to the whole group is for the switch to decide on: calls may finish first
         loop.add_signal_handler(number, lambda: None)
     sock.setblocking(False)
-    transport, link = await loop.create_connection(_SwitchLink, sock=sock)
+    transport, link = await loop.create_unix_connection(_SwitchLink, sock=sock)
     waits = {asyncio.create_task(link.closed.wait()), asyncio.create_task(link.worker.done.wait())}
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
