@@ -218,18 +218,27 @@ class Framer:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Any]:
-        """All whole messages that `data` completes; raises msgspec.DecodeError on a foreign octet stream."""
+        """Whole messages that `data` completes. Raises msgspec.DecodeError for one that cannot be read and goes on with
+        the next one at the next call; what came whole before it is returned first."""
         self._buffer += data
         messages: list[Any] = []
         start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
-            end = start + _LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            messages.append(self._decoder.decode(self._buffer[start + _LENGTH.size : end]))
-            start = end
-        del self._buffer[:start]
+        try:
+            while len(self._buffer) - start >= _LENGTH.size:
+                (length,) = _LENGTH.unpack_from(self._buffer, start)
+                end = start + _LENGTH.size + length
+                if len(self._buffer) < end:
+                    break
+                try:
+                    messages.append(self._decoder.decode(self._buffer[start + _LENGTH.size : end]))
+                except msgspec.DecodeError:
+                    if messages:
+                        break
+                    start = end
+                    raise
+                start = end
+        finally:
+            del self._buffer[:start]
         return messages
 
 

@@ -1,5 +1,7 @@
 """One leg on a fake clock: barge-in, uplink, downlink, hold, alarms, keys, failures."""
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
@@ -147,8 +149,8 @@ async def test_sequence_and_timestamps_are_continuous_over_speech_and_silence(ca
     await call.speak("a", speech(FRAME * 4 + 30))
     call.tick(20)
     sent = call.transport.sent
-    assert {(b.sequence - a.sequence) & 0xFFFF for a, b in zip(sent, sent[1:], strict=False)} == {1}
-    assert {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in zip(sent, sent[1:], strict=False)} == {FRAME}
+    assert {(b.sequence - a.sequence) & 0xFFFF for a, b in pairwise(sent)} == {1}
+    assert {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in pairwise(sent)} == {FRAME}
     assert {len(p.payload) for p in sent} == {FRAME}
 
 
@@ -223,7 +225,7 @@ async def test_an_opus_call_gets_opus_packets_of_20_ms():
     await h.speak("a", (np.sin(2 * np.pi * 500 * time) * 8000).astype("<i2").tobytes())
     h.tick(55)
     sent = h.transport.sent
-    assert {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in zip(sent, sent[1:], strict=False)} == {960}
+    assert {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in pairwise(sent)} == {960}
     decoder = codec("opus").decoder()
     heard = np.concatenate([decoder.decode(p.payload) for p in sent]).astype(float)
     spectrum = np.abs(np.fft.rfft(heard[9600:38400]))
@@ -441,7 +443,7 @@ async def test_keys_are_sent_as_events_in_place_of_audio_and_speech_waits(call):
     audio = b"".join(p.payload for p in call.transport.sent if p.payload_type == 0)
     assert audio.replace(b"\xff", b"") == speech(FRAME * 10)
     sent = call.transport.sent
-    assert {(b.sequence - a.sequence) & 0xFFFF for a, b in zip(sent, sent[1:], strict=False)} == {1}
+    assert {(b.sequence - a.sequence) & 0xFFFF for a, b in pairwise(sent)} == {1}
 
 
 async def test_keys_without_a_negotiated_event_type_are_not_sent():
