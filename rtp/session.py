@@ -44,6 +44,7 @@ _COMFORT_NOISE: Final = 13
 _CHECK_S: Final = 0.1
 _FRESH_S: Final = 0.25
 """Shorter than any silence after which another source may be looked at."""
+_PATIENCE_S: Final = 1.0
 _TYPES: Final = 8
 
 
@@ -113,6 +114,8 @@ class RtpSession:
 
     def set_format(self, media: MediaFormat, now: float) -> Sequence[Chunk]:
         """A new offer/answer: payload types and clock. Returns what the ring still held if the clock changes."""
+        if self._expecting_since is not None:
+            self._expecting_since = now
         held: Sequence[Chunk] = NOTHING
         if media.clock_rate != self.media.clock_rate:
             held = self._ring.set_clock_rate(media.clock_rate)
@@ -234,7 +237,7 @@ class RtpSession:
             if stream is not None:
                 self._events.append(StreamChanged(ssrc, "new SSRC"))
             self._ssrc = ssrc
-            chunks += self._begin_stream(packets[0][0][1], now)
+            chunks += self._begin_stream(packets[0][0][1])
         for kept, arrived in packets:
             chunks += self._take(kept, arrived)
         return chunks
@@ -242,9 +245,9 @@ class RtpSession:
     def _restart(self, fields: Fields, now: float) -> Sequence[Chunk]:
         """The numbering begins anew under the same SSRC (RFC 3550 A.1)."""
         self._events.append(StreamChanged(self._ssrc, "sequence restarted"))
-        return [*self._begin_stream(fields[1], now), *self._take(fields, now)]
+        return [*self._begin_stream(fields[1]), *self._take(fields, now)]
 
-    def _begin_stream(self, sequence: int, now: float) -> Sequence[Chunk]:
+    def _begin_stream(self, sequence: int) -> Sequence[Chunk]:
         if self._stream is not None:
             self._packets_before += self._stream.received
             self._expected_before += self._stream.expected
@@ -276,6 +279,8 @@ class RtpSession:
         except ParseError:
             self._reject("rtcp")
             return
+        if self._source not in (None, self._lock.negotiated) and source[0] == hosts[0] and not self._mux:
+            self.rtcp_destination = source
         ssrc = self._ssrc if self._stream is not None else None
         self._events.extend(self._control.receive(compound, len(data), ssrc, self.media.clock_rate, now))
 
@@ -291,12 +296,21 @@ class RtpSession:
             self._events.append(KeyReleased(key))
         silent = now - self._heard_at
         source = self._source
+        if source is not None and source != self.destination and silent < _FRESH_S:
+            self._return_to(source, now)
         settled = source if source == self.destination and silent < _FRESH_S else None
         if settled is not self.settled:
             self.settled = settled
             self.route += 1
         if self._expecting_since is not None:
             self._watch(max(self._heard_at, self._expecting_since), now)
+
+    def _return_to(self, source: Address, now: float) -> None:
+        """A re-INVITE named another address, and a second later the media still comes from the old one: it is the way
+        through the NAT, whatever SDP says."""
+        if self._lock.negotiated is not None and now - self._lock.negotiated_at >= _PATIENCE_S:
+            self._aim(source)
+            self._aim_rtcp(source, None)
 
     def _watch(self, since: float, now: float) -> None:
         if self._dead_at is None:

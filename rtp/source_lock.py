@@ -58,7 +58,7 @@ class SourceLock:
         self.source: Address | None = None
         self.foreign: dict[Address, int] = {}
         """Packets from elsewhere since the last lock, by source; at most 8 sources."""
-        self._negotiated_at = 0.0
+        self.negotiated_at = 0.0
         self._open = True
         self._unreachable = False
         self._candidates: dict[tuple[Address, int], _Candidate] = {}
@@ -68,7 +68,7 @@ class SourceLock:
         if address == self.negotiated:
             return False
         self.negotiated = address
-        self._negotiated_at = now
+        self.negotiated_at = now
         self._open = True
         self._unreachable = address is not None and not is_reachable(address[0])
         self._candidates.clear()
@@ -132,7 +132,7 @@ class SourceLock:
         if self._open:
             if self._unreachable or source[0] == self.negotiated[0]:
                 return _SHORT_RUN
-            return _LONG_RUN if min(silent, now - self._negotiated_at) >= _PATIENCE_S else None
+            return _LONG_RUN if min(silent, now - self.negotiated_at) >= _PATIENCE_S else None
         known_host = source[0] == self.negotiated[0] or (self.source is not None and source[0] == self.source[0])
         return _LONG_RUN if known_host and silent >= _PATIENCE_S else None
 

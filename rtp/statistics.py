@@ -26,6 +26,7 @@ class DelayVariation:
         "_arrival",
         "_bins",
         "_clock_rate",
+        "_counted",
         "_measured",
         "_skip_above",
         "_timestamp",
@@ -41,6 +42,7 @@ class DelayVariation:
         """RFC 3550 A.8, clock units."""
         self.jitter_max = 0.0
         self._bins = [0] * _BINS
+        self._counted = 0
         self._window: list[float] = []
         self._measured = False
         self._transit = 0.0
@@ -102,7 +104,7 @@ class DelayVariation:
             return None
         bins = self._bins.copy()
         self._count(bins)
-        wanted = share * sum(bins)
+        wanted = share * (self._counted + len(self._window))
         below = 0
         for milliseconds, count in enumerate(bins):
             below += count
@@ -112,6 +114,7 @@ class DelayVariation:
 
     def _close_window(self) -> None:
         self._count(self._bins)
+        self._counted += len(self._window)
         self._window.clear()
 
     def _count(self, bins: list[int]) -> None:
@@ -119,8 +122,10 @@ class DelayVariation:
             return
         base = min(self._window)
         per_ms = 1000 / self._clock_rate
+        last = _BINS - 1
         for transit in self._window:
-            bins[min(int((transit - base) * per_ms), _BINS - 1)] += 1
+            milliseconds = int((transit - base) * per_ms)
+            bins[milliseconds if milliseconds < last else last] += 1
 
 
 class ReceivedStream:

@@ -331,6 +331,42 @@ def test_same_address_again_keeps_the_lock_on_the_real_source():
     assert call.destination == FAR
 
 
+def test_media_that_still_comes_from_the_old_address_is_answered_there_after_a_second():
+    call = session()
+    now = talk(call, range(1, 11))
+    call.set_remote("192.168.0.77", 6000, now=now)
+    now = talk(call, range(11, 51), start=now)
+    assert call.destination == ("192.168.0.77", 6000)
+    now = talk(call, range(51, 71), start=now)
+    assert (call.destination, call.rtcp_destination) == (FAR, ("8.8.8.8", 4001))
+    assert call.settled == FAR
+
+
+def test_hold_by_an_unspecified_address_is_not_undone_by_media_that_still_comes():
+    call = session()
+    now = talk(call, range(1, 11))
+    call.set_remote("0.0.0.0", 4000, now=now)
+    talk(call, range(11, 211), start=now)
+    assert (call.destination, call.settled) == (None, None)
+
+
+def test_rtcp_behind_nat_goes_back_to_where_it_came_from():
+    call = session(remote=("192.168.0.9", 4000))
+    talk(call, [1, 2])
+    call.receive_rtcp(far_report(1), (FAR[0], 61234), 1.0)
+    assert call.rtcp_destination == (FAR[0], 61234)
+
+
+def test_new_codec_gets_its_own_two_seconds():
+    call = session()
+    for ms in range(0, 1900, 20):
+        call.poll(ms / 1000)
+    call.set_format(MediaFormat(8, 8), 1.9)
+    for ms in range(1900, 3880, 20):
+        call.poll(ms / 1000)
+    assert events(call) == []
+
+
 @pytest.mark.parametrize(("host", "port"), [("0.0.0.0", 4000), ("8.8.8.8", 0), ("::", 9)])
 def test_nobody_to_send_to(host: str, port: int):
     call = session()
