@@ -54,6 +54,8 @@ class Configure(msgspec.Struct, tag=True):
     port_first: int
     port_last: int
     recordings_dir: str
+    gateway: dict[str, Any] = {}
+    """The `[gateway]` table, for the worker's logs."""
 
 
 class OpenLeg(msgspec.Struct, tag=True):

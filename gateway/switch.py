@@ -158,6 +158,7 @@ class Switch:
             port_first=config.rtp.ports.first,
             port_last=config.rtp.ports.last,
             recordings_dir=str(config.gateway.recordings_dir),
+            gateway=config.gateway.model_dump(mode="json"),
         )
 
     # Who may come in

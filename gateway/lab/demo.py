@@ -23,6 +23,7 @@ from ..http import LiveCall
 from ..logs import configure_logs
 from ..media.clock import MediaClock
 from ..record import CallRecord
+from ..record_view import record_view
 from .agent import AgentOptions, AgentServer, AgentSession
 from .caller import CallFailed, LabCaller
 from .trunk import LabTrunk
@@ -221,22 +222,6 @@ def _live_table(calls: list[LiveCall]) -> Table:
     return table
 
 
-def _turns_table(record: CallRecord) -> Table:
-    table = Table(title=f"call {record.id}", expand=True)
-    for column in ("turn", "caller said", "agent said", "latency ms", "heard ms", ""):
-        table.add_column(column)
-    for turn in record.turns:
-        table.add_row(
-            str(turn.index),
-            escape(turn.caller_said or "–"),
-            escape(turn.agent_said or "–"),
-            _number(turn.latency_ms, ".0f"),
-            _number(turn.heard_ms, ".0f"),
-            "[yellow]interrupted" if turn.interrupted else "",
-        )
-    return table
-
-
 async def _show(demo: Demo, live: Live) -> None:
     while True:
         live.update(_live_table(demo.live()))
@@ -254,8 +239,7 @@ async def _with_view(demo: Demo, console: Console, story: Callable[[], Awaitable
 
 def _print_result(console: Console, records: list[CallRecord], checks: list[Check]) -> None:
     for record in records:
-        console.print(_turns_table(record))
-        console.print_json(_json(record))
+        console.print(record_view(record))
         console.print(f"audio of both sides: [bold]{record.recording}[/] (left caller, right agent)")
     console.print(Group(*(f"{'[green]✓' if ok else '[red]✗'}[/] {what}" for what, ok in checks)))
 

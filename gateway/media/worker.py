@@ -27,6 +27,8 @@ from ...rtp.errors import RtpError
 from ...rtp.ports import PortRange
 from ...rtp.transport import RtpTransport
 from ..bridges.base import AgentConfig, Bridge, BridgeError, CallContext, load
+from ..config_tables import GatewayConfig
+from ..logs import configure_logs
 from ..messages import (
     Answered,
     CallerKey,
@@ -239,13 +241,7 @@ class MediaWorker:
 
 
 class LocalWorker(MediaWorker):
-    """The worker of `workers = 0`, on the switch's own loop.
-
-    Facts come on the loop's next turn: as from a process, none arrives while an order is being given.
-    """
-
-    def __init__(self, on_fact: Callable[[Fact], None], random: Random | None = None) -> None:
-        super().__init__(lambda fact: asyncio.get_running_loop().call_soon(on_fact, fact) and None, random)
+    """The worker of `workers = 0`, on the switch's own loop; `on_fact` may be called while an order is being given."""
 
 
 class _SwitchLink(asyncio.Protocol):
@@ -272,6 +268,9 @@ class _SwitchLink(asyncio.Protocol):
                 if not orders:
                     return
                 for order in orders:
+                    if isinstance(order, Configure):
+                        # in a process of its own only: `workers = 0` has the switch's logs
+                        configure_logs(GatewayConfig.model_validate(order.gateway), worker=os.getpid())
                     self.worker.handle(order)
             data = b""
 
