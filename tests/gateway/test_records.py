@@ -1,7 +1,6 @@
 """Call records: the row, the writer behind it, and what happens when the database does not take it."""
 
 import asyncio
-import importlib.util
 import sqlite3
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -273,8 +272,6 @@ async def test_a_database_of_a_newer_release_is_left_alone(tmp_path):
 
 
 async def test_the_password_of_the_database_is_in_no_error():
-    if importlib.util.find_spec("asyncpg") is None:
-        pytest.skip("asyncpg is not installed: pip install trunkline[postgresql]")
     reader = RecordReader("postgresql+asyncpg://me:s3cret@127.0.0.1:1/calls")
     with pytest.raises(RecordsError, match="cannot be read") as caught:
         await reader.list()
