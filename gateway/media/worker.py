@@ -282,6 +282,16 @@ class _SwitchLink(asyncio.Protocol):
             self._transport.write(encode(fact))
 
 
+def _configure_logs(table: dict[str, Any]) -> None:
+    """This process logs as the switch does; by default until it says how."""
+    try:
+        config = GatewayConfig.model_validate(table)
+    except ValidationError as error:
+        log.error("log configuration not understood", problems=error.error_count())
+    else:
+        configure_logs(config, worker=os.getpid())
+
+
 async def run(sock: socket.socket) -> None:
     """Carry legs until the switch says Shutdown or its socket closes."""
     loop = asyncio.get_running_loop()
@@ -302,6 +312,7 @@ def main() -> None:
     """`python -m trunkline.gateway.media.worker FD`."""
     if len(sys.argv) != 2 or not sys.argv[1].isdigit():
         sys.exit("usage: python -m trunkline.gateway.media.worker FD (started by `trunkline run`)")
+    _configure_logs({})
     # everything imported lives as long as the process: the collector need not walk it in the middle of a tick
     gc.collect()
     gc.freeze()

@@ -185,14 +185,6 @@ async def test_barge_in_over_real_sockets_leaves_at_most_the_frame_in_flight(loc
     assert (cut.item_id, cut.heard_ms, cut.received_ms) == ("long", heard * 20, 10_000)
 
 
-async def test_facts_of_a_local_worker_come_after_the_order_is_given(local):
-    worker, facts, _ = local
-    worker.handle(configure())
-    worker.handle(open_leg())
-    assert facts.all == []
-    await facts.next(LegOpened)
-
-
 async def test_an_agent_that_is_not_there_is_a_503_that_names_it(local):
     worker, facts, _ = local
     worker.handle(configure())
