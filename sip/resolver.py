@@ -78,8 +78,8 @@ class Resolver:
         rng: random.Random | None = None,
         nameserver_port: int = 53,
     ) -> None:
-        """`nameservers` None: the system's, and its hosts file; `timeout` seconds for one lookup; `transports` those that
-        we can use, in order of preference; `ipv6` asks for AAAA too; `rng` draws among weights."""
+        """`nameservers` None: the system's, and its hosts file; `timeout` seconds for one lookup; `transports`:
+        those that we can use, in order of preference; `ipv6` asks for AAAA too; `rng` draws among weights."""
         self._resolver = dns.asyncresolver.Resolver(configure=nameservers is None)
         if nameservers is not None:
             self._resolver.nameservers = list(nameservers)

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {"codecs", "rtp", "sip", "gateway"}
-RIM = {"sip/transport.py", "sip/resolver.py", "rtp/transport.py"}
+RIM = {"sip/transport.py", "sip/connection.py", "sip/resolver.py", "rtp/transport.py"}
 """Modules outside the gateway that own sockets and timers."""
 IO_MODULES = {"asyncio", "socket", "selectors", "threading", "multiprocessing", "subprocess", "uvloop", "aiohttp"}
 CLOCKS = {"time", "random", "secrets", "datetime"}
