@@ -516,6 +516,31 @@ def test_dlsr_of_our_block_answers_the_far_ends_sender_report():
     assert (block.last_sr, block.delay_since_last_sr) == (0xB7052000, 0x18000)
 
 
+def test_report_without_lsr_keeps_the_round_trip_known():
+    call = session()
+    talk(call, [1])
+    ours = ssrc_of(call)
+    sent = rtcp.parse(call.rtcp(100.0, 5000.0) or b"")
+    assert sent.sender_report is not None
+    call.receive_rtcp(far_report(ours, lsr=rtcp.middle_32(sent.sender_report.ntp)), FAR, 100.5)
+    call.receive_rtcp(far_report(ours), FAR, 105.5)
+    assert call.far_end is not None
+    assert call.far_end.rtt_ms == pytest.approx(500, abs=0.1)
+
+
+def test_voip_metrics_of_the_far_end_join_its_report():
+    call = session()
+    talk(call, [1])
+    ours = ssrc_of(call)
+    body = struct.pack("!I4B4H10B6x", ours, 13, 64, 32, 16, 180, 6000, 100, 40, 127, 127, 127, 16, 93, 127, 44, 41, 0, 0)
+    extended = struct.pack("!BBHI", 0x80, 207, 10, 7) + struct.pack("!BBH", 7, 0, 8) + body
+    call.receive_rtcp(far_report(ours) + extended, FAR, 1.0)
+    report = call.far_end
+    assert report is not None
+    assert (report.discard_rate, report.burst_density, report.gap_density) == (0.25, 0.125, 0.0625)
+    assert (report.end_system_delay_ms, report.r_factor, report.mos_lq, report.mos_cq) == (40, 93, 4.4, 4.1)
+
+
 def test_report_about_somebody_else_is_not_ours():
     call = session()
     talk(call, [1])

@@ -42,12 +42,12 @@ class Phone:
 class Leg:
     """A transport with a session, as the gateway's leg has it."""
 
-    def __init__(self, ports: PortRange, phone: Phone) -> None:
+    def __init__(self, ports: PortRange, phone: Phone, host: str = HOST, *, rtcp_mux: bool = False) -> None:
         self.heard: list[bytes] = []
-        self.transport = RtpTransport.open(ports, HOST)
+        self.transport = RtpTransport.open(ports, host)
         now = time.monotonic()
         self.session = RtpSession(random.Random(3), "c", MediaFormat(0, 0), now)
-        self.session.set_remote(*phone.address, now=now)
+        self.session.set_remote(*phone.address, rtcp_mux=rtcp_mux, now=now)
         self.session.set_direction(sending=True, receiving=True, now=now)
         self.transport.start(self.session, lambda chunks, now: self.heard.extend(payload for _, payload, _ in chunks))
 
@@ -127,7 +127,9 @@ async def test_rtcp_comes_in_on_the_odd_port(leg: Leg, phone: Phone):
     assert leg.session.far_end.lost == 5
 
 
-async def test_settled_socket_keeps_strangers_out_in_the_kernel_and_opens_again_in_silence(leg: Leg, phone: Phone):
+@pytest.mark.parametrize("host", [HOST, "0.0.0.0"])
+async def test_settled_socket_keeps_strangers_out_in_the_kernel_and_opens_again_in_silence(host: str, phone: Phone):
+    leg = Leg(PortRange(FIRST + 340, FIRST + 349, cooldown_s=0), phone, host)
     port = leg.transport.local_port
     phone.send(port)
     await until(lambda: len(leg.heard) == 1)
@@ -147,6 +149,28 @@ async def test_settled_socket_keeps_strangers_out_in_the_kernel_and_opens_again_
     packet = leg.say()
     assert phone.receive() == packet
     stranger.socket.close()
+    leg.close()
+
+
+@pytest.mark.parametrize("settled", [False, True])
+async def test_multiplexed_rtcp_leaves_on_the_rtp_port(settled: bool, phone: Phone):
+    leg = Leg(PortRange(FIRST + 350, FIRST + 351), phone, rtcp_mux=True)
+    if settled:
+        phone.send(leg.transport.local_port)
+        await until(lambda: len(leg.heard) == 1)
+    leg.tick()
+    leg.transport.tick(time.monotonic() + 7)
+    data, source = phone.socket.recvfrom(2048)
+    assert rtcp.parse(data).cname == "c"
+    assert source == (HOST, leg.transport.local_port)
+    leg.close()
+
+
+async def test_silence_is_filled_by_the_tick(leg: Leg, phone: Phone):
+    phone.send(leg.transport.local_port)
+    await until(lambda: len(leg.heard) == 1)
+    leg.transport.tick(time.monotonic() + 0.5)
+    assert leg.heard[1:] == [b""]
 
 
 async def test_caller_that_moves_to_another_port_is_followed_through_the_connected_socket(leg: Leg, phone: Phone):
