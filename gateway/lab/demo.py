@@ -16,23 +16,16 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from ...rtp.ports import PortRange
-from ..application import Application
-from ..config import Config
+from ..config_tables import GatewayConfig
 from ..http import LiveCall
 from ..logs import configure_logs
-from ..media.clock import MediaClock
 from ..record import CallRecord
 from ..record_view import record_view
-from .agent import AgentOptions, AgentServer, AgentSession
+from .agent import AgentOptions, AgentSession
 from .caller import CallFailed, LabCaller
-from .trunk import LabTrunk
+from .rig import NUMBER, USER, Rig
 from .voice import speech
 
-USER, PASSWORD = "trunkline", "lab-secret"
-NUMBER = "15550123"
-CALLER_PORTS = (40000, 44999)
-GATEWAY_PORTS = "45000-49999"
 OUTPUT = Path("demo")
 """Where the recordings and the call records of the demo go, under the current directory."""
 CALL_S = 20.0
@@ -47,45 +40,18 @@ Check = tuple[str, bool]
 
 
 class Demo:
-    """One run of the lab around one gateway."""
+    """The conversations of one run."""
 
     def __init__(self, calls: int, seconds: float) -> None:
         self._calls = calls
         self._questions = max(0, round((seconds - CALL_S) / QUESTION_S))
-        self.trunk = LabTrunk({USER: PASSWORD})
         script = ("greeting", *["address"] * self._questions, "hours", "wait", "goodbye:hang_up")
-        self.agent = AgentServer(options=AgentOptions(script=script))
-        self._clock = MediaClock()
-        self._ports = PortRange(*CALLER_PORTS)
-        self.application: Application | None = None
-        self.callers: list[LabCaller] = []
-
-    async def start(self) -> None:
-        """Bring up the agent, the trunk and the gateway, and wait for the registration."""
-        await self.agent.start()
-        trunk_port = await self.trunk.start()
-        self._clock.start()
-        config = _config(trunk_port, self.agent.port)
-        configure_logs(config.gateway)
-        self.application = Application(config)
-        await self.application.start()
-        async with asyncio.timeout(10):
-            await self.trunk.agent.registered.wait()
-
-    async def stop(self) -> None:
-        """Everything down, in reverse."""
-        if self.application is not None:
-            await self.application.stop()
-        self._clock.stop()
-        await self.trunk.stop()
-        await self.agent.stop()
+        self.rig = Rig(OUTPUT, AgentOptions(script=script), gateway={"name": "demo"}, agent={"recording": True})
 
     async def talk(self) -> None:
         """All calls at once, each with its own caller. Raises CallFailed for the first that went wrong."""
-        self.callers = [
-            LabCaller(self.trunk, self._clock, self._ports, f"1555010{index:04d}") for index in range(self._calls)
-        ]
-        await asyncio.gather(*(self._converse(caller) for caller in self.callers))
+        callers = [self.rig.caller(f"1555010{index:04d}") for index in range(self._calls)]
+        await asyncio.gather(*(self._converse(caller) for caller in callers))
 
     async def _converse(self, caller: LabCaller) -> None:
         await caller.dial(USER, NUMBER)
@@ -109,26 +75,17 @@ class Demo:
         await caller.hear_speech(400)
         await caller.hear_quiet()
 
-    async def records(self) -> list[CallRecord]:
-        """What the gateway wrote down, oldest first."""
-        if self.application is None:
-            return []
-        async with asyncio.timeout(5):
-            for call in list(self.application.switch.calls.values()):
-                await call.over.wait()
-        return sorted(await self.application.records.list(limit=self._calls), key=lambda record: record.id)
-
     def live(self) -> list[LiveCall]:
         """The calls as they stand."""
-        return self.application.switch.live_calls() if self.application is not None else []
+        return self.rig.application.switch.live_calls()
 
     def checks(self, records: list[CallRecord]) -> list[Check]:
         """What has to have happened, and whether it did."""
-        registrar = self.trunk.agent
+        registrar = self.rig.trunk.agent
         checks = [("the trunk challenged the REGISTER and then took it", registrar.challenged >= 1)]
         checks.append((f"{self._calls} call(s) answered and recorded", len(records) == self._calls))
         for record in records:
-            session = _session_of(self.agent.sessions, record)
+            session = _session_of(self.rig.agent.sessions, record)
             answers = [turn for turn in record.turns if turn.caller_said is not None and turn.heard_ms > 0]
             checks += [
                 ("the agent greeted first", bool(record.turns) and record.turns[0].latency_ms is None),
@@ -143,34 +100,6 @@ class Demo:
                 ),
             ]
         return checks
-
-
-def _config(trunk_port: int, agent_port: int) -> Config:
-    """What a configuration file would say."""
-    trunk = {
-        "registrar": f"sip:127.0.0.1:{trunk_port};transport=udp",
-        "username": USER,
-        "password": PASSWORD,
-        "codecs": ["PCMU"],
-    }
-    agent = {
-        "provider": "openai",
-        "base_url": f"ws://127.0.0.1:{agent_port}/v1",
-        "api_key": "lab-key",
-        "instructions": "You are the receptionist.",
-        "greeting": True,
-        "recording": True,
-    }
-    tables: dict[str, Any] = {
-        "gateway": {"name": "demo", "state_dir": OUTPUT, "workers": 1, "log_level": "error"},
-        "sip": {"listen": ["udp://127.0.0.1:0"]},
-        "rtp": {"ports": GATEWAY_PORTS, "bind": "127.0.0.1"},
-        "trunks": {"lab": trunk},
-        "agents": {"reception": agent},
-        "routes": [{"to": "*", "agent": "reception"}],
-        "http": {"listen": "127.0.0.1:0"},
-    }
-    return Config(**tables)
 
 
 def _session_of(sessions: list[AgentSession], record: CallRecord) -> AgentSession | None:
@@ -252,18 +181,16 @@ async def _run(calls: int, seconds: float, as_json: bool) -> int:
     console = Console()
     demo = Demo(calls, seconds)
     problem: str | None = None
-    records: list[CallRecord] = []
-    try:
-        await demo.start()
-        if as_json:
-            await demo.talk()
-        else:
-            await _with_view(demo, console, demo.talk)
-    except (CallFailed, TimeoutError) as error:
-        problem = str(error) or "it took too long"
-    finally:
-        records = await demo.records()
-        await demo.stop()
+    configure_logs(GatewayConfig(name="demo", log_level="error"))
+    async with demo.rig as rig:
+        try:
+            if as_json:
+                await demo.talk()
+            else:
+                await _with_view(demo, console, demo.talk)
+        except (CallFailed, TimeoutError) as error:
+            problem = str(error) or "it took too long"
+        records = (await rig.records())[-calls:]
     checks = demo.checks(records)
     if as_json:
         console.file.write(_json(records[0] if len(records) == 1 else records) + "\n")
