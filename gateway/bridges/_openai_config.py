@@ -50,7 +50,7 @@ class Transcription(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = "gpt-4o-mini-transcribe"
+    model: str = "gpt-transcribe"
     language: str | None = None
     """ISO 639-1 code, `en`; left out, the service guesses."""
     prompt: str | None = None

@@ -78,7 +78,8 @@ class Conversation:
         self._digits_at: float | None = None
         detection = config.turn_detection
         self._answers_turns = detection != "none" and detection.create_response
-        self._cancels_itself = detection != "none" and detection.interrupt_response
+        # Servers of the beta dialect have no interrupt_response; a needless cancel is harmless.
+        self._cancels_itself = detection != "none" and detection.interrupt_response and config.dialect == "ga"
         self._retry_wait_s = _RATE_LIMIT_DEFAULT_S
         self._wanted = False
         self._begin_session()
@@ -148,7 +149,7 @@ class Conversation:
     def interrupt(self, heard: Sequence[Heard]) -> None:
         """Drop what is still to come of the running response, and truncate each item to what was heard."""
         if self._active is not None:
-            self._dropped[self._active] = None
+            self._dropped.remember(self._active)
             if not self._cancelling:
                 self._cancelling = True
                 self.outbox.append(wire.response_cancel(self._event_id(_CANCEL)))
@@ -157,7 +158,7 @@ class Conversation:
 
     def _truncate(self, item: Heard) -> None:
         octets = self._octets.get(item.item_id)
-        self._dropped[item.item_id] = None
+        self._dropped.remember(item.item_id)
         if octets is None:  # of an earlier session, which is gone
             self._history.cut(item.item_id, item.heard_ms / item.received_ms if item.received_ms else 0.0)
             return
@@ -261,8 +262,8 @@ class Conversation:
         if self._dropped and (delta.response_id in self._dropped or item_id in self._dropped):
             return _NOTHING
         if item_id not in self._octets:
-            self._octets[item_id] = 0
-            self._open_items[item_id] = None
+            self._octets.remember(item_id, 0)
+            self._open_items.remember(item_id)
         self._octets[item_id] += len(delta.delta)
         return (AudioDelta(item_id, delta.delta),)
 
@@ -340,7 +341,7 @@ class Conversation:
         if kind == "message":
             self._history.begin(text(item, "id"), "assistant")
         elif kind == "function_call":
-            self._function_names[text(item, "id")] = text(item, "name")
+            self._function_names.remember(text(item, "id"), text(item, "name"))
         return _NOTHING
 
     def _output_item_done(self, message: Message, now: float) -> _Events:
@@ -358,7 +359,7 @@ class Conversation:
     def _call_once(self, call_id: str, name: str, arguments: str) -> _Events:
         if not call_id or not name or call_id in self._called:
             return _NOTHING
-        self._called[call_id] = None
+        self._called.remember(call_id)
         self._outstanding[call_id] = name
         self._history.call(call_id, name, arguments)
         return (ToolCall(call_id, name, arguments),)

@@ -37,13 +37,14 @@ def add_usage(total: Message, usage: Message) -> None:
 
 
 class Recent(dict[str, Any]):
-    """A mapping that remembers its newest `limit` keys."""
+    """A mapping that keeps the newest `limit` of what it was told to remember."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._limit = limit
 
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
+    def remember(self, key: str, value: Any = None) -> None:
+        """Add an entry, and forget the oldest beyond the limit."""
+        self[key] = value
         if len(self) > self._limit:
             del self[next(iter(self))]

@@ -46,7 +46,10 @@ STABLE_S = 30.0
 """A connection that lived this long earns all attempts anew."""
 ROLL_OVER_S = 120.0
 """From this long before a session's end the next quiet moment is used to change to a new one."""
+ROLL_OVER_SHARE = 0.5
+"""But not before this share of the session is over."""
 ROLL_OVER_LATEST_S = 10.0
+"""Quiet or not, the change is made so long before the end."""
 _FINAL_CODES = (1008, 3000, 4001, 4003)
 """Close codes that say no: another attempt would be refused too."""
 
@@ -133,8 +136,8 @@ class OpenAIBridge:
         self._up_since = time.monotonic()
         if self._conversation.expires_at is not None:
             remaining_s = self._conversation.expires_at - time.time()
-            loop = asyncio.get_running_loop()
-            self._roll_timer = loop.call_later(max(0.0, remaining_s - ROLL_OVER_S), self._start_roll_over)
+            wait_s = max(0.0, remaining_s - ROLL_OVER_S, remaining_s * ROLL_OVER_SHARE)
+            self._roll_timer = asyncio.get_running_loop().call_later(wait_s, self._start_roll_over)
 
     def send(self, frame: bytes) -> None:
         """One frame of the caller's audio, any length."""
@@ -301,6 +304,8 @@ class OpenAIBridge:
         """Send what the conversation has to say, and arm its timer."""
         if self._line is not None:
             self._post(self._line)
+        else:
+            self._conversation.outbox.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

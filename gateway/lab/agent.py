@@ -18,7 +18,8 @@ import msgspec
 import uvloop
 from aiohttp import WSCloseCode, web
 
-from .agent_session import AgentOptions, AgentSession, Faults
+from .agent_options import AgentOptions, Faults
+from .agent_session import AgentSession
 
 __all__ = ["AgentOptions", "AgentServer", "AgentSession", "Faults"]
 

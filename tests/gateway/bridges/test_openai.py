@@ -3,12 +3,18 @@
 import asyncio
 import json
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.realtime.realtime_client_event import RealtimeClientEvent
@@ -241,7 +247,7 @@ def test_the_beta_session_is_flat() -> None:
         "voice": "marin",
         "turn_detection": {"type": "server_vad", "create_response": True, "interrupt_response": True},
         "tools": [],
-        "input_audio_transcription": {"model": "gpt-4o-mini-transcribe"},
+        "input_audio_transcription": {"model": "gpt-transcribe"},
         "speed": 1.2,
         "max_response_output_tokens": 100,
         "instructions": "Be brief.",
@@ -410,6 +416,84 @@ def test_no_cancel_when_the_service_cancels_by_itself_or_nothing_runs() -> None:
     server.ends("r2")
     server.conversation.interrupt([Heard("i2", 20.0, 500.0)])
     assert server.sent() == [truncate("i2", 20)]
+
+
+def test_a_beta_server_is_always_told_to_cancel() -> None:
+    server = Server("beta")
+    server.starts()
+    server.says("input_audio_buffer.speech_started", audio_start_ms=0, item_id="u1")
+    server.conversation.interrupt([])
+    assert server.sent() == [CANCEL]
+
+
+def restarted(server: Server) -> list[dict[str, Any]]:
+    """What a new session is told."""
+    server.conversation.restart()
+    server.says("session.created", session={})
+    server.conversation.configure()
+    server.says("session.updated", session={})
+    server.conversation.resume()
+    return server.sent()[1:]
+
+
+def agent_said(text: str) -> dict[str, Any]:
+    item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+    return {"type": "conversation.item.create", "item": item}
+
+
+def test_a_new_session_is_told_what_was_heard_and_not_more() -> None:
+    server = Server()
+    server.starts()
+    server.says("response.output_item.added", item={"id": "i1", "type": "message", "role": "assistant"})
+    server.says("response.output_item.added", item={"id": "i2", "type": "message", "role": "assistant"})
+    server.speaks(8 * 1000, "i1")
+    server.speaks(8 * 1000, "i2")
+    server.says("input_audio_buffer.speech_started", audio_start_ms=0, item_id="u1")
+    server.conversation.interrupt([Heard("i1", 500.0, 1000.0), Heard("i2", 0.0, 1000.0)])
+    server.says("response.output_audio_transcript.done", item_id="i1", transcript="one two three four five six")
+    server.says("response.output_audio_transcript.done", item_id="i2", transcript="seven eight")
+    server.ends(status="cancelled")
+    server.says("input_audio_buffer.speech_stopped", audio_end_ms=900, item_id="u1")
+    server.says("input_audio_buffer.committed", item_id="u1")
+    server.sent()
+    lost = "[The caller said something that was lost with the connection. Ask them to say it again.]"
+    assert restarted(server) == [agent_said("one two"), user_says(lost), CREATE]
+
+
+def test_a_new_session_knows_the_calls_and_waits_for_their_results() -> None:
+    server = Server()
+    server.starts()
+    server.calls("c1", "lookup", "{}")
+    server.calls("c2", "lookup", "{}")
+    server.conversation.send_tool_result("c1", "one")
+    server.sent()
+
+    def call_of(call_id: str) -> dict[str, Any]:
+        item = {"type": "function_call", "call_id": call_id, "name": "lookup", "arguments": "{}"}
+        return {"type": "conversation.item.create", "item": item}
+
+    assert restarted(server) == [call_of("c1"), output_of("c1", "one"), call_of("c2")]
+    server.conversation.send_tool_result("c2", "two")
+    assert server.sent() == [output_of("c2", "two"), CREATE]
+
+
+def test_a_result_that_comes_while_no_session_is_up_is_told_to_the_next() -> None:
+    server = Server()
+    server.starts()
+    server.calls("c1", "lookup", "{}")
+    server.conversation.restart()
+    server.conversation.send_tool_result("c1", "one")
+    server.conversation.send_dtmf("#", 0.0)
+    assert server.sent() == []
+    told = restarted(server)
+    assert told[1:] == [output_of("c1", "one"), user_says("[The caller pressed # on the keypad]"), CREATE]
+
+
+def test_a_greeting_that_was_lost_is_said_by_the_new_session() -> None:
+    server = Server(greeting="Hello.")
+    server.conversation.greet()
+    (greeting,) = server.sent()
+    assert restarted(server) == [greeting]
 
 
 def test_the_gateways_own_interruption_cancels_though_the_service_could_itself() -> None:
@@ -625,10 +709,11 @@ _json = st.recursive(
     max_leaves=8,
 )
 _names = ["response", "item", "item_id", "delta", "error", "session", "call_id", "name", "arguments", "transcript",
-          "rate_limits", "usage", "response_id", "status", "output", "status_details", "id", "type", "code"]  # fmt: skip
+          "rate_limits", "usage", "response_id", "status", "output", "status_details", "id", "type",
+          "code"]  # fmt: skip
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(sorted(Conversation._HANDLERS)),
                           st.dictionaries(st.sampled_from(_names), _json)), max_size=12))  # fmt: skip
 def test_no_events_of_the_service_raise(events: list[tuple[str, dict[str, Any]]]) -> None:
@@ -819,6 +904,25 @@ async def test_a_server_without_tls() -> None:
         assert isinstance(error, BridgeUnreachable)
 
 
+async def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    certificate = builder.sign(key, hashes.SHA256())
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
+    )
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(pem)
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=tls)
+    error = await refused(f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    server.close()
+    assert isinstance(error, BridgeUnreachable)
+    assert "its certificate is not valid: self-signed certificate" in error.reason
+
+
 def test_a_server_with_another_format_is_refused_with_the_remedy() -> None:
     server = Server()
     server.conversation.configured = False
@@ -868,8 +972,10 @@ async def test_the_callers_words_are_kept_while_the_connection_is_replaced(call:
     async with AgentServer(options=AgentOptions(speed=0, faults=faults)) as server:
         talk = await call(server, greeting=True)
         await talk.until(ResponseDone)
-        while talk.bridge._line is not None:
-            await asyncio.sleep(0)
+        await server.sessions[0].drop.wait()
+        async with asyncio.timeout(5):
+            while talk.bridge._line is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0)
         octets = bytes(range(256)) * 40
         for start in range(0, len(octets), 160):
             talk.bridge.send(octets[start : start + 160])
@@ -933,7 +1039,8 @@ async def test_a_session_that_expired_is_replaced(call: Call) -> None:
         assert bridge_events.all(ServiceError) == []
 
 
-async def test_a_session_is_left_at_a_quiet_moment_before_its_end(call: Call) -> None:
+async def test_a_session_is_left_at_a_quiet_moment_before_its_end(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "ROLL_OVER_SHARE", 0.0)
     faults = Faults(sessions=1, expires_in_s=60)
     async with AgentServer(options=AgentOptions(speed=20, faults=faults)) as server:
         talk = await call(server, greeting=True)
@@ -945,6 +1052,15 @@ async def test_a_session_is_left_at_a_quiet_moment_before_its_end(call: Call) ->
         await talk.until(ResponseDone, 2)
         assert len(server.sessions) == 2
         assert server.sessions[0].count("error") == 0
+
+
+async def test_a_server_with_short_sessions_is_not_rolled_over_without_pause(call: Call) -> None:
+    async with AgentServer(options=AgentOptions(speed=0, faults=Faults(expires_in_s=60))) as server:
+        talk = await call(server, greeting=True)
+        await talk.until(ResponseDone)
+        timer = talk.bridge._roll_timer
+        assert timer is not None
+        assert 25 < timer.when() - asyncio.get_running_loop().time() <= 30
 
 
 async def test_frames_are_dropped_while_the_service_does_not_read(call: Call) -> None:
