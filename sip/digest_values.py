@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from .errors import LocalError, ParseError
 from .grammar import QUOTED, TCHARS, quote, unquote
 
-_AUTH_PARAM = re.compile(rf'[\s,]*({TCHARS})\s*=\s*("{QUOTED}"|[^\s,"]*)\s*(?=,|$)', re.DOTALL)
+_AUTH_PARAM = re.compile(rf'[\s,]*+({TCHARS})\s*+=\s*+("{QUOTED}"|[^\s,"]*+)\s*+(?=,|$)', re.DOTALL)
 
 # Strongest first (RFC 8760 §2.4); the names are those of the IANA registry.
 _HASHES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}

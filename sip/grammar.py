@@ -1,6 +1,6 @@
 """Pieces of RFC 3261 §25 shared by the parsers: tokens, quoted strings, parameters, comma lists.
 
-Every pattern is linear: no two neighbouring repeats can match the same character.
+Every pattern takes linear time: repeats that could share characters with their neighbours are possessive.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HOST = r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.\-]+"
 # quoted-string without its quotes; qdtext / quoted-pair
 QUOTED = r'(?:[^"\\]|\\.)*'
 
-_PARAM = re.compile(rf'\s*([^\s;="]+)\s*(?:=\s*("{QUOTED}"|[^\s;"]*)\s*)?(?:;|$)', re.DOTALL)
+_PARAM = re.compile(rf'\s*+([^\s;="]++)\s*+(?:=\s*+("{QUOTED}"|[^\s;"]*+)\s*+)?(?:;|$)', re.DOTALL)
 _LIST_PIECE = re.compile(rf'"{QUOTED}"|<[^<>]*>|,|[^",<]+|[",<]', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 

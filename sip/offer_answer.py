@@ -23,7 +23,7 @@ _MIN_PTIME_MS, _MAX_PTIME_MS = 10, 60
 class Agreed:
     """What one completed exchange settled, for the media side.
 
-    `direction` is ours: what we may send and receive. `receive_formats` are all payload types the peer may send us, the
+    `direction` is ours: what we may send and receive after the holds of both sides. `receive_formats` are all payload types the peer may send us, the
     main one first. `remote_fmtp` are the peer's parameters for what it receives (RFC 7587 §7 for Opus). The event
     payload types are None without telephone-event; `event_clock_hz` may differ from the codec's clock.
     """
@@ -43,11 +43,6 @@ class Agreed:
     event_send_payload_type: int | None = None
     event_receive_payload_type: int | None = None
     event_clock_hz: int | None = None
-
-    @property
-    def held_by_peer(self) -> bool:
-        """Whether we must not send: the peer, or we ourselves, put the stream on hold."""
-        return not self.direction.sends
 
 
 class AudioNegotiation:

@@ -47,6 +47,14 @@ def test_malformed_parameters_name_the_field(text):
         Params.parse(text, "Via")
 
 
+def test_hostile_blanks_take_linear_time():
+    # In quadratic time this would not end within the hour.
+    with pytest.raises(ParseError):
+        Params.parse(";a=" + " " * 1_000_000 + '"', "Via")
+    with pytest.raises(ParseError):
+        Params.parse(";a" + " " * 1_000_000 + "?", "Via")
+
+
 def test_split_list_respects_quotes_and_angle_brackets():
     assert split_list('"a,b" <sip:x@y;p=1,2>;q=1 , <sip:z@y>,,') == ['"a,b" <sip:x@y;p=1,2>;q=1', "<sip:z@y>"]
     assert split_list("INVITE, ACK ,BYE") == ["INVITE", "ACK", "BYE"]

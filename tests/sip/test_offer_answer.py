@@ -94,7 +94,7 @@ def test_an_answer_to_our_offer_maps_payload_types_both_ways():
     assert (agreed.remote_address, agreed.remote_port) == (THEIRS, 5000)
     assert (agreed.remote_rtcp_address, agreed.remote_rtcp_port, agreed.rtcp_mux) == (THEIRS, 5001, False)
     assert agreed.remote_fmtp == {"stereo": "1", "useinbandfec": "1"}
-    assert (agreed.ptime_ms, agreed.direction, agreed.held_by_peer) == (40, Direction.SENDRECV, False)
+    assert (agreed.ptime_ms, agreed.direction) == (40, Direction.SENDRECV)
     assert side.agreed is agreed
 
 
@@ -336,7 +336,7 @@ def test_the_peers_direction_is_mirrored(theirs, expected):
     answer, agreed = ours().answer(description(f"m=audio 5000 RTP/AVP 0|a={theirs}"))
     assert agreed.direction == expected
     assert answer.media[0].own_direction == expected
-    assert agreed.held_by_peer is (expected in ("recvonly", "inactive"))
+    assert agreed.direction.sends is (expected in ("sendrecv", "sendonly"))
 
 
 def test_a_direction_for_the_whole_session_counts():
