@@ -35,11 +35,8 @@ from .sender import RtpSender
 from .source_lock import Position, SourceLock, is_unspecified
 from .statistics import DelayVariation, ReceivedStream
 from .telephone_event import EventReceiver
+from .watch import DirectionWatch
 
-DEAD_AFTER_S: Final = 2.0
-"""Without media for so long, the direction is dead."""
-DEAD_AFTER_NOISE_S: Final = 20.0
-"""The same after comfort noise: the caller said that it would be silent."""
 _COMFORT_NOISE: Final = 13
 _CHECK_S: Final = 0.1
 _FRESH_S: Final = 0.25
@@ -98,9 +95,7 @@ class RtpSession:
         self._samples = media.samples
         self._heard_at = now
         self._check_at = now
-        self._expecting_since: float | None = None
-        self._dead_at: float | None = None
-        self._dead_since = now
+        self._watch = DirectionWatch()
         self._mux = False
         self._blocked_packets = 0
         self._sent_before_report = 0
@@ -114,8 +109,7 @@ class RtpSession:
 
     def set_format(self, media: MediaFormat, now: float) -> Sequence[Chunk]:
         """A new offer/answer: payload types and clock. Returns what the ring still held if the clock changes."""
-        if self._expecting_since is not None:
-            self._expecting_since = now
+        self._watch.renew(now)
         held: Sequence[Chunk] = NOTHING
         if media.clock_rate != self.media.clock_rate:
             held = self._ring.set_clock_rate(media.clock_rate)
@@ -135,7 +129,7 @@ class RtpSession:
     ) -> None:
         """Where the far end says it is (SDP). Port 0 or an unspecified address: nothing is sent. Another address than
         before opens the source lock; `rtcp_port` is the next port when None."""
-        address = None if port == 0 or is_unspecified(host) else (host, port)
+        address = None if is_unspecified(host) or not 0 < port < 65536 else (host, port)
         self._mux = rtcp_mux
         if self._lock.negotiate(address, now):
             self._aim(address)
@@ -151,18 +145,17 @@ class RtpSession:
         if address is None or self._mux:
             self.rtcp_destination = address
         else:
-            self.rtcp_destination = (address[0], rtcp_port or address[1] + 1)
+            self.rtcp_destination = (address[0], min(rtcp_port or address[1] + 1, 65535))
 
     def set_direction(self, *, sending: bool, receiving: bool, now: float) -> None:
         """What the negotiated direction allows, once the call is answered. While not `sending` the transport drops what
         it is given; the dead-direction alarm runs only while `receiving`."""
         self.sending = sending
         self.route += 1
-        if not receiving:
-            self._expecting_since = self._dead_at = None
-        elif self._expecting_since is None:
-            self._expecting_since = now
-            self._check_at = now
+        if receiving:
+            self._watch.expect(now)
+        else:
+            self._watch.rest()
 
     # receive
 
@@ -302,8 +295,13 @@ class RtpSession:
         if settled is not self.settled:
             self.settled = settled
             self.route += 1
-        if self._expecting_since is not None:
-            self._watch(max(self._heard_at, self._expecting_since), now)
+        dead_s = self._watch.died(self._heard_at, self._ring.silent, now)
+        if dead_s is not None:
+            expected = source or self._lock.negotiated
+            self._events.append(ReceiveDead(dead_s, expected, dict(self._lock.foreign), dict(self._unknown_types)))
+        alive_s = self._watch.revived(self._heard_at)
+        if alive_s is not None and source is not None:
+            self._events.append(ReceiveAlive(alive_s, source))
 
     def _return_to(self, source: Address, now: float) -> None:
         """A re-INVITE named another address, and a second later the media still comes from the old one: it is the way
@@ -311,19 +309,6 @@ class RtpSession:
         if self._lock.negotiated is not None and now - self._lock.negotiated_at >= _PATIENCE_S:
             self._aim(source)
             self._aim_rtcp(source, None)
-
-    def _watch(self, since: float, now: float) -> None:
-        if self._dead_at is None:
-            limit = DEAD_AFTER_NOISE_S if self._ring.silent else DEAD_AFTER_S
-            if now - since >= limit:
-                self._dead_at = now
-                expected = self._source or self._lock.negotiated
-                foreign, unknown = dict(self._lock.foreign), dict(self._unknown_types)
-                self._events.append(ReceiveDead(now - since, expected, foreign, unknown))
-                self._dead_since = since
-        elif self._heard_at >= self._dead_at and self._source is not None:
-            self._events.append(ReceiveAlive(self._heard_at - self._dead_since, self._source))
-            self._dead_at = None
 
     def next_event(self) -> RtpEvent | None:
         """The oldest event not yet taken."""

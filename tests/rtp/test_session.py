@@ -367,7 +367,7 @@ def test_new_codec_gets_its_own_two_seconds():
     assert events(call) == []
 
 
-@pytest.mark.parametrize(("host", "port"), [("0.0.0.0", 4000), ("8.8.8.8", 0), ("::", 9)])
+@pytest.mark.parametrize(("host", "port"), [("0.0.0.0", 4000), ("8.8.8.8", 0), ("8.8.8.8", 65536), ("::", 9)])
 def test_nobody_to_send_to(host: str, port: int):
     call = session()
     call.set_remote(host, port, now=0.0)
@@ -532,7 +532,9 @@ def test_voip_metrics_of_the_far_end_join_its_report():
     call = session()
     talk(call, [1])
     ours = ssrc_of(call)
-    body = struct.pack("!I4B4H10B6x", ours, 13, 64, 32, 16, 180, 6000, 100, 40, 127, 127, 127, 16, 93, 127, 44, 41, 0, 0)
+    body = struct.pack(
+        "!I4B4H10B6x", ours, 13, 64, 32, 16, 180, 6000, 100, 40, 127, 127, 127, 16, 93, 127, 44, 41, 0, 0
+    )
     extended = struct.pack("!BBHI", 0x80, 207, 10, 7) + struct.pack("!BBH", 7, 0, 8) + body
     call.receive_rtcp(far_report(ours) + extended, FAR, 1.0)
     report = call.far_end
