@@ -78,7 +78,7 @@ class MediaClock:
         self._timer: asyncio.TimerHandle | None = None
         self._late_max = 0.0
         self.skipped_ticks = 0
-        """Periods that no leg of a slot was ticked for, since the start."""
+        """Periods that the legs of a slot were not ticked for, since the start."""
 
     def __repr__(self) -> str:
         return f"<MediaClock legs={[len(legs) for legs in self._slots]} skipped={self.skipped_ticks}>"
@@ -125,8 +125,10 @@ class MediaClock:
         while schedule is not None and (run := schedule.advance(now)) is not None:
             slot, skipped, late = run
             self._late_max = max(self._late_max, late)
-            self.skipped_ticks += skipped
-            self._tick_slot(self._slots[slot], now, skipped)
+            legs = self._slots[slot]
+            if legs:
+                self.skipped_ticks += skipped
+                self._tick_slot(legs, now, skipped)
             # a slot takes milliseconds when the worker is full: the next one must not be told an old time
             now = self._monotonic()
             schedule = self._schedule

@@ -208,3 +208,25 @@ class LegHarness:
 
     def of(self, kind: type) -> list[Any]:
         return [fact for fact in self.facts if isinstance(fact, kind)]
+
+
+class Facts:
+    """What the worker said, and a way to wait for more of it."""
+
+    def __init__(self) -> None:
+        self.all: list = []
+        self._changed = asyncio.Event()
+
+    def __call__(self, fact) -> None:
+        self.all.append(fact)
+        self._changed.set()
+
+    async def next(self, kind, call_id: str | None = None):
+        async with asyncio.timeout(5):
+            while True:
+                for fact in self.all:
+                    if isinstance(fact, kind) and call_id in (None, getattr(fact, "call_id", None)):
+                        self.all.remove(fact)
+                        return fact
+                self._changed.clear()
+                await self._changed.wait()

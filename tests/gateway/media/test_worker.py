@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 from structlog.testing import capture_logs
-from support.media import ULAW_FORMAT, FakeBridge
+from support.media import ULAW_FORMAT, Facts, FakeBridge
 from trunkline.gateway.bridges.base import AgentConfig, AudioDelta, AudioFormat, SpeechStarted
 from trunkline.gateway.media import worker as worker_module
 from trunkline.gateway.media.worker import LocalWorker
@@ -58,28 +58,6 @@ class FakeProvider:
         bridge.opening.set_result(None)
         self.bridges[context.call_id] = bridge
         return bridge
-
-
-class Facts:
-    """What the worker said, and a way to wait for more of it."""
-
-    def __init__(self) -> None:
-        self.all: list = []
-        self._changed = asyncio.Event()
-
-    def __call__(self, fact) -> None:
-        self.all.append(fact)
-        self._changed.set()
-
-    async def next(self, kind, call_id: str | None = None):
-        async with asyncio.timeout(5):
-            while True:
-                for fact in self.all:
-                    if isinstance(fact, kind) and call_id in (None, getattr(fact, "call_id", None)):
-                        self.all.remove(fact)
-                        return fact
-                self._changed.clear()
-                await self._changed.wait()
 
 
 def configure(first: int = FIRST_PORT, last: int = FIRST_PORT + 99, host: str = "127.0.0.1", **agents) -> Configure:
