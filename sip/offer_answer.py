@@ -23,9 +23,10 @@ _MIN_PTIME_MS, _MAX_PTIME_MS = 10, 60
 class Agreed:
     """What one completed exchange settled, for the media side.
 
-    `direction` is ours: what we may send and receive after the holds of both sides. `receive_formats` are all payload types the peer may send us, the
-    main one first. `remote_fmtp` are the peer's parameters for what it receives (RFC 7587 §7 for Opus). The event
-    payload types are None without telephone-event; `event_clock_hz` may differ from the codec's clock.
+    `direction` is ours: what we may send and receive after the holds of both sides. `receive_formats` are all payload
+    types the peer may send us, the main one first. `remote_fmtp` are the peer's parameters for what it receives
+    (RFC 7587 §7 for Opus). The event payload types are None without telephone-event; `event_clock_hz` may differ from
+    the codec's clock.
     """
 
     codec: Codec
