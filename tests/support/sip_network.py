@@ -62,7 +62,9 @@ class Network:
         self.now = 0.0
         self.wire: list[Packet] = []
         self.faults: list[Fault] = []
+        self.agents: list[Node] = []
         self.nodes: dict[tuple[str, str], Node] = {}
+        """Who gets what is sent to (transport, host)."""
         self.unreachable: set[Flow] = set()
         self._latency = latency
         self._queue: list[tuple[float, int, Packet]] = []
@@ -73,6 +75,7 @@ class Network:
         rng = random.Random(host if seed is None else seed)
         agent = UserAgent(UserAgentConfig(**config), rng, lambda flow: Address(host, 5060), screen)
         node = Node(agent, Flow(transport, host, 5060))
+        self.agents.append(node)
         self.nodes["udp", host] = self.nodes["tcp", host] = node
         return node
 
@@ -89,7 +92,7 @@ class Network:
         busy = True
         while busy:
             busy = False
-            for node in set(self.nodes.values()) if len(self.nodes) > 2 else list(self.nodes.values()):
+            for node in self.agents:
                 busy |= self._drain(node)
 
     def _drain(self, node: Node) -> bool:
@@ -119,7 +122,7 @@ class Network:
             heapq.heappush(self._queue, (self.now + delay, next(self._count), packet))
 
     def next_time(self) -> float | None:
-        times = [node.ua.next_timer() for node in self.nodes.values()]
+        times = [node.ua.next_timer() for node in self.agents]
         times.append(self._queue[0][0] if self._queue else None)
         return min((time for time in times if time is not None), default=None)
 
@@ -136,7 +139,7 @@ class Network:
             if node is not None and packet.target.port == 5060:
                 node.ua.receive(packet.data, packet.source, self.now)
                 self.pump()
-        for node in list(self.nodes.values()):
+        for node in self.agents:
             node.ua.handle_timer(self.now)
         self.pump()
         return True
