@@ -66,19 +66,25 @@ class RecordStore:
         self._writer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open and migrate. Raises RecordsError when the database cannot be opened."""
+        """Open and migrate. Raises RecordsError when the database cannot be opened, or another gateway runs with the same
+        state directory: each would take the other's running calls for those of a crash."""
         where = make_url(self._url).render_as_string(hide_password=True)
         try:
             self._make_directories()
+            self._spool.lock()
             async with self._engine.begin() as connection:
                 await connection.run_sync(_migrate)
             await self._replay()
             await self._close_unfinished()
+        except BlockingIOError:
+            raise RecordsError(
+                f"another gateway runs with state_dir = {self._state_dir}; stop it, or use another"
+            ) from None
         except alembic.util.CommandError:
-            await self._engine.dispose()
+            await self._give_up()
             raise RecordsError(f"the call records at {where} were written by a newer release; run that one") from None
         except DATABASE_ERRORS as error:
-            await self._engine.dispose()
+            await self._give_up()
             raise RecordsError(f"the call records at {where} cannot be opened: {reason_of(error)}") from error
         self._trouble = None
         self._reader = RecordReader(self._url)
@@ -124,7 +130,11 @@ class RecordStore:
         await self._relieve(limit=0)
         if self._reader is not None:
             await self._reader.close()
+        await self._give_up()
+
+    async def _give_up(self) -> None:
         await self._engine.dispose()
+        self._spool.unlock()
 
     @property
     def health(self) -> RecordsHealth:

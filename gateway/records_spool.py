@@ -1,5 +1,6 @@
 """The spool: rows that the database did not take, as JSON lines under the state directory, until it does."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,25 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "records.spool.jsonl"
         self._taken = directory / "records.spool.replay.jsonl"
+        self._lock_path = directory / "records.lock"
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Claim the directory for this process until `unlock` or its end. Raises OSError, BlockingIOError when it is
+        another's."""
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        """Give the directory back; idempotent."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def append(self, rows: list[dict[str, Any]]) -> None:
         """Add rows. Raises OSError, and then none of them is in the file."""

@@ -28,8 +28,8 @@ def url_of(directory: Path) -> str:
 
 
 @asynccontextmanager
-async def opened(directory: Path, gateway: str = "trunkline"):
-    store = RecordStore(url_of(directory), state_dir=directory, gateway=gateway)
+async def opened(directory: Path, gateway: str = "trunkline", state_dir: Path | None = None):
+    store = RecordStore(url_of(directory), state_dir=state_dir or directory, gateway=gateway)
     await store.start()
     try:
         yield store
@@ -140,7 +140,7 @@ async def test_the_list_pages_by_identifier_and_filters(tmp_path):
 async def test_calls_of_a_gateway_that_died_are_closed_at_the_next_start(tmp_path):
     mine = whole_record(ended_at=None, end_reason=None, ended_by=None, duration_s=None)
     other = msgspec.structs.replace(mine, id=IDS.new())
-    async with opened(tmp_path, "east") as east, opened(tmp_path, "west") as west:
+    async with opened(tmp_path, "east") as east, opened(tmp_path, "west", tmp_path / "west") as west:
         east.write(mine)
         west.write(other)
         await written(east)
@@ -150,6 +150,20 @@ async def test_calls_of_a_gateway_that_died_are_closed_at_the_next_start(tmp_pat
         assert closed is not None
         assert (closed.ended_by, closed.end_reason, closed.ended_at) == ("gateway", STOPPED_UNEXPECTEDLY, None)
         assert await store.get(other.id) == other
+
+
+async def test_a_second_gateway_leaves_the_state_of_the_first_alone(tmp_path):
+    running = whole_record(ended_at=None, end_reason=None, ended_by=None, duration_s=None)
+    async with opened(tmp_path) as store:
+        store.write(running)
+        await written(store)
+        second = RecordStore(url_of(tmp_path), state_dir=tmp_path)
+        with pytest.raises(RecordsError, match="another gateway runs with state_dir"):
+            await second.start()
+        await second.close()
+        assert await store.get(running.id) == running
+    async with opened(tmp_path):
+        pass
 
 
 async def test_records_wait_while_the_database_is_locked(tmp_path, monkeypatch):
