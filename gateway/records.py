@@ -66,7 +66,7 @@ class RecordStore:
         self._writer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open and migrate. Raises RecordsError when the database cannot be opened, or another gateway runs with the same
+        """Open and migrate. Raises RecordsError when the database cannot be opened, or another gateway has the same
         state directory: each would take the other's running calls for those of a crash."""
         where = make_url(self._url).render_as_string(hide_password=True)
         try:
