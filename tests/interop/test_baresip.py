@@ -5,10 +5,8 @@ from collections.abc import Callable
 import pytest
 from support.baresip import Baresip
 from support.capture import rtp_packets, start_capture
-from support.gateway import Gateway, peered
-from support.lab_agent import LabAgent, start_lab_agent
+from support.gateway import Gateway
 from support.peers import require
-from support.ports import Ports
 from support.processes import Programs
 from support.waiting import until
 
@@ -16,25 +14,22 @@ from support.waiting import until
 @pytest.mark.parametrize(("offered", "codec"), [("PCMU/8000", "PCMU"), ("PCMA/8000", "PCMA"), ("opus/48000/2", "opus")])
 def test_the_agent_hears_speech_and_answers(
     baresip: Callable[..., Baresip],
-    start_gateway: Callable[..., Gateway],
+    direct: Gateway,
     programs: Programs,
-    ports: Ports,
     offered: str,
     codec: str,
 ) -> None:
     require("tshark", "raw sockets")
-    agent: LabAgent = start_lab_agent(programs, ports)
-    gateway = start_gateway({"carrier": peered()}, agent_url=agent.url)
     phone = baresip(offered)
     capture = start_capture(programs, phone.rtp_ports.start, phone.rtp_ports.stop)
-    phone.dial(f"sip:reception@{gateway.sip}")
+    phone.dial(f"sip:reception@{direct.sip}")
     phone.event("CALL_ESTABLISHED")
-    call_id = gateway.answered("baresip")["id"]
+    call_id = direct.answered("baresip")["id"]
     # demo-congrats.wav: "Congratulations. You have successfully …": a pause after the first word ends a turn.
-    until(lambda: answered_turns(gateway, call_id), 20, "the agent to answer what it heard", 0.1)
+    until(lambda: answered_turns(direct, call_id), 20, "the agent to answer what it heard", 0.1)
     phone.hang_up()
     phone.event("CALL_CLOSED")
-    record = gateway.over(call_id)
+    record = direct.over(call_id)
     assert (record["codec"], record["ended_by"]) == (codec, "caller")
     assert record["media"]["received"]["lost"] == 0
     packets = [

@@ -1,13 +1,16 @@
 """A PJSIP phone at the same Kamailio: it calls the gateway and is called by it, and either side hangs up."""
 
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.gateway import DIALLED, Gateway, registering
 from support.kamailio import Kamailio
 from support.pjsua import PjsuaPhone
+from support.ports import Ports
+from support.processes import Programs
 from support.waiting import until
 
 NUMBER = "15550301"
@@ -21,14 +24,18 @@ def loudest(path: Path) -> int:
     return max((abs(sample) for sample in samples), default=0)
 
 
-@pytest.fixture
-def kamailio(start_kamailio: Callable[..., Kamailio]) -> Kamailio:
-    return start_kamailio(credentials={ALICE: "wonderland"}, numbers={NUMBER: ALICE})
+@pytest.fixture(scope="module")
+def kamailio(start_module_kamailio: Callable[..., Kamailio]) -> Kamailio:
+    return start_module_kamailio(credentials={ALICE: "wonderland"}, numbers={NUMBER: ALICE})
 
 
-@pytest.fixture
-def gateway(kamailio: Kamailio, start_gateway: Callable[..., Gateway]) -> Gateway:
-    return start_gateway({"carrier": registering(kamailio.port)}, agent={"greeting": "Hello."})
+@pytest.fixture(scope="module")
+def gateway(
+    module_programs: Programs, ports: Ports, agents: dict[str, dict[str, Any]], kamailio: Kamailio
+) -> Iterator[Gateway]:
+    gateway = Gateway(module_programs, ports, agents, {"carrier": registering(kamailio.port)}).start()
+    yield gateway
+    gateway.assert_no_traceback()
 
 
 @pytest.fixture
@@ -53,7 +60,7 @@ def the_phone_calls(gateway: Gateway, kamailio: Kamailio, phone: PjsuaPhone) -> 
 
 
 def the_phone_is_called(gateway: Gateway, phone: PjsuaPhone) -> str:
-    call_id = gateway.place_call(NUMBER)
+    call_id = gateway.place_call(NUMBER, "carrier")
     phone.call_state("CONFIRMED")
     until(lambda: has_talked(gateway, call_id), 10, "audio both ways")
     return call_id

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from support.capture import RtpStream, rtp_packets, rtp_streams, start_capture
-from support.gateway import Gateway, peered
+from support.gateway import Gateway
 from support.peers import require
 from support.ports import Ports
 from support.processes import Programs
@@ -13,27 +13,26 @@ from support.sipp import start_sipp
 
 
 def test_tshark_finds_no_fault_in_our_stream(
-    start_gateway: Callable[..., Gateway],
+    direct: Gateway,
     programs: Programs,
     ports: Ports,
     record_property: Callable[[str, object], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     require("sipp", "g711a.pcap", "tshark", "raw sockets")
-    gateway = start_gateway({"carrier": peered()}, agent={"greeting": "Hello."})
-    capture = start_capture(programs, gateway.rtp_ports.start, gateway.rtp_ports.stop)
-    caller = start_sipp(programs, ports, "caller_pcap", gateway.sip, caller="15550401", hold_ms=7300)
+    capture = start_capture(programs, direct.rtp_ports.start, direct.rtp_ports.stop)
+    caller = start_sipp(programs, ports, "caller_pcap", direct.sip, caller="15550401", hold_ms=7300)
     caller.finish(20)
-    (record,) = gateway.ended("15550401")
+    (record,) = direct.ended("15550401")
     path = capture.stop()
 
-    streams = rtp_streams(path, [caller.media_port, *gateway.rtp_ports])
+    streams = rtp_streams(path, [caller.media_port, *direct.rtp_ports])
     (ours,) = [stream for stream in streams if stream.destination == caller.media_port]
     assert (ours.payload, ours.lost) == ("g711A", 0)
     assert ours.packets == record["media"]["sent"]["packets"]
     assert ours.packets >= 0.98 * 50 * record["duration_s"]
     assert not ours.problems
-    packets = [p for p in rtp_packets(path, [caller.media_port, *gateway.rtp_ports]) if p.ssrc == ours.ssrc]
+    packets = [p for p in rtp_packets(path, [caller.media_port, *direct.rtp_ports]) if p.ssrc == ours.ssrc]
     pairs = list(itertools.pairwise(packets))
     assert packets[0].marker
     assert all((after.sequence - before.sequence) & 0xFFFF == 1 for before, after in pairs)

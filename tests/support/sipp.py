@@ -80,13 +80,14 @@ def start_sipp(
     pcap: Path = SIPP_PCAP,
     timeout_s: int = 60,
     tcp: bool = False,
+    port: int | None = None,
 ) -> Sipp:
     """Start SIPp with one of the scenarios.
 
     `target` is host:port for a caller and None for a callee; `number` is called by `caller`; `hold_ms` is what a
-    `<pause/>` without a length lasts; `pcap` is what the scenario plays.
+    `<pause/>` without a length lasts; `pcap` is what the scenario plays; `port` is taken when it must be known before.
     """
-    port = ports.take()
+    port = port or ports.take()
     media_port = ports.take_range(MEDIA_PORTS_PER_CALL * calls)
     directory = programs.directory / f"sipp-{scenario}-{port}"
     directory.mkdir()
