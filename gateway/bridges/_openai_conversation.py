@@ -63,8 +63,6 @@ class Conversation:
     def __init__(self, config: OpenAIConfig, audio: AudioFormat) -> None:
         self.outbox: list[bytes] = []
         self.timer: float | None = None
-        self.usage: dict[str, Any] = {}
-        """Everything that the service counted so far."""
         self.garbage = 0
         """Messages that could not be understood."""
         self._config = config
@@ -80,6 +78,7 @@ class Conversation:
         self._answers_turns = detection != "none" and detection.create_response
         # Servers of the beta dialect have no interrupt_response; a needless cancel is harmless.
         self._cancels_itself = detection != "none" and detection.interrupt_response and config.dialect == "ga"
+        self._transcribed: Message = {}
         self._retry_wait_s = _RATE_LIMIT_DEFAULT_S
         self._wanted = False
         self._begin_session()
@@ -319,11 +318,17 @@ class Conversation:
             self._may_retry = True
         elif status == "failed":
             events.append(self._failed(table(table(response, "status_details"), "error"), now))
-        usage = table(response, "usage")
-        add_usage(self.usage, usage)
-        events.append(ResponseDone(status, usage))
+        events.append(ResponseDone(status, self._usage(response)))
         self._create_if_due()
         return events
+
+    def _usage(self, response: Message) -> Message:
+        """The response's counts and, as `transcription`, those of the caller's words since the one before."""
+        usage = table(response, "usage")
+        if self._transcribed:
+            usage = {**usage, "transcription": self._transcribed}
+            self._transcribed = {}
+        return usage
 
     def _failed(self, error: Message, now: float) -> ServiceError:
         """A failed response is asked for once more: after the limit's reset, or shortly after a server error."""
@@ -368,7 +373,7 @@ class Conversation:
         self._speaking = True
         if self._active is not None and self._cancels_itself:
             self._cancelling = True
-        return (SpeechStarted(),)
+        return (SpeechStarted(text(message, "item_id") or None),)
 
     def _speech_stopped(self, message: Message, now: float) -> _Events:
         self._speaking = False
@@ -388,7 +393,7 @@ class Conversation:
         return _NOTHING
 
     def _caller_transcript(self, message: Message, now: float) -> _Events:
-        add_usage(self.usage.setdefault("transcription", {}), table(message, "usage"))
+        add_usage(self._transcribed, table(message, "usage"))
         return self._spoken("caller", "user", message)
 
     def _agent_transcript(self, message: Message, now: float) -> _Events:

@@ -25,7 +25,7 @@ def tables(message: Message, key: str) -> Iterable[Message]:
 
 
 def add_usage(total: Message, usage: Message) -> None:
-    """Sum one response's counts into the total, level by level."""
+    """Sum counts into the total, level by level; what is no number is left out."""
     for key, value in usage.items():
         if isinstance(value, dict):
             below = total.setdefault(key, {})

@@ -11,7 +11,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from websockets.exceptions import ConnectionClosed
 
@@ -82,11 +82,6 @@ class OpenAIBridge:
         self._roll_timer: asyncio.TimerHandle | None = None
         self._roll_task: asyncio.Task[None] | None = None
         self._heard_something = asyncio.Event()
-
-    @property
-    def usage(self) -> dict[str, Any]:
-        """All tokens of the call so far, summed over responses and sessions; `transcription` apart."""
-        return self._conversation.usage
 
     async def open(self) -> None:
         """Connect, configure the session and ask for the greeting. Raises BridgeError."""

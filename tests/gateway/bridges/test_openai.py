@@ -371,20 +371,26 @@ def test_every_event_has_its_meaning(dialect: str) -> None:
         AudioDone("i1"),
         Transcript("agent", "i1", "Hello."),
         ResponseDone("completed", usage),
-        SpeechStarted(),
+        SpeechStarted("u1"),
         SpeechStopped(),
         Transcript("caller", "u1", "Hi."),
     ]
     assert server.sent() == []
-    assert server.conversation.usage == {**usage, "transcription": {"seconds": 1.5}}
 
 
-def test_usage_adds_up_over_responses() -> None:
+def test_transcription_is_counted_with_the_next_response() -> None:
     server = Server()
-    for number in range(3):
-        server.starts(f"r{number}")
-        server.ends(f"r{number}", usage={"total_tokens": 10, "input_token_details": {"cached_tokens": 4, "x": None}})
-    assert server.conversation.usage == {"total_tokens": 30, "input_token_details": {"cached_tokens": 12}}
+    kind = "conversation.item.input_audio_transcription.completed"
+    for seconds in (1.5, 2.0):
+        server.says(kind, item_id="u1", transcript="Hi.", usage={"type": "duration", "seconds": seconds})
+    server.says(kind, item_id="u2", transcript="Hi.", usage={"total_tokens": 3, "input_token_details": {"x": 2}})
+    server.starts()
+    counted = {"seconds": 3.5, "total_tokens": 3, "input_token_details": {"x": 2}}
+    assert server.ends(usage={"total_tokens": 9}) == [
+        ResponseDone("completed", {"total_tokens": 9, "transcription": counted})
+    ]
+    server.starts("r2")
+    assert server.ends("r2", usage={"total_tokens": 9}) == [ResponseDone("completed", {"total_tokens": 9})]
 
 
 @both_dialects
@@ -762,7 +768,7 @@ async def test_a_whole_call(call: Call, dialect: str) -> None:
         silence = b"\xff" * 6400
         heard = speech("caller_hours", "pcmu") + silence + speech("caller_thanks", "pcmu") + silence
         assert bytes(session.audio) == heard
-        assert talk.bridge.usage["output_tokens"] > 0
+        assert all(done.usage["output_tokens"] > 0 for done in talk.all(ResponseDone))
         await talk.close()
         assert talk.events[-1] == Closed("the gateway ended the conversation", clean=True)
 
