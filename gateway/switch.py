@@ -311,6 +311,11 @@ class Switch:
         if not self.calls:
             self._quiet.set()
 
+    @property
+    def workers(self) -> list[Worker]:
+        """The media workers that live."""
+        return self._pool.workers
+
     # What the admin API asks (http.Gateway)
 
     def readiness(self) -> Readiness:

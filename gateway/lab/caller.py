@@ -41,6 +41,8 @@ class LabCaller:
         self.number = number
         self.said = bytearray()
         self.heard = bytearray()
+        self.received = bytearray()
+        """Every octet that came, as it came; `heard` is the same on the caller's own clock."""
         self.answered = asyncio.Event()
         self.ended = asyncio.Event()
         self.end_reason = ""
@@ -116,7 +118,9 @@ class LabCaller:
 
     def _hear(self, chunks: Sequence[Chunk], now: float) -> None:
         for kind, payload, samples in chunks:
-            self._incoming += payload if kind == AUDIO else ULAW.silent(samples)
+            octets = payload if kind == AUDIO else ULAW.silent(samples)
+            self.received += octets
+            self._incoming += octets
 
     def tick(self, now: float, skipped: int) -> None:
         """20 ms: say the next frame of the line (or silence), take what came."""

@@ -1,0 +1,95 @@
+"""Media workers as processes: they come up, they die alone, they are replaced."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from trunkline.gateway.messages import CodecSpec, Configure, Fact, LegFailed, OpenLeg
+from trunkline.gateway.workers import Worker, WorkerPool, WorkerProcess
+
+CONFIGURE = Configure({}, "127.0.0.1", 21001, 21040, "recordings")
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.facts: asyncio.Queue[Fact] = asyncio.Queue()
+        self.lost: asyncio.Queue[tuple[str, set[str], str]] = asyncio.Queue()
+
+    def on_fact(self, worker: Worker, fact: Fact) -> None:
+        self.facts.put_nowait(fact)
+
+    def on_worker_lost(self, worker: Worker, call_ids: set[str], reason: str) -> None:
+        self.lost.put_nowait((worker.name, call_ids, reason))
+
+
+def order(call_id: str) -> OpenLeg:
+    return OpenLeg(call_id, "nobody", "inbound", None, None, CodecSpec("PCMU"))
+
+
+def process(worker: Any) -> WorkerProcess:
+    assert isinstance(worker, WorkerProcess)
+    return worker
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_orders_and_facts_cross_the_wall(count: int) -> None:
+    listener = Listener()
+    pool = WorkerPool(listener, count, CONFIGURE)
+    await pool.start()
+    try:
+        assert pool.pick(order("a")) is not None
+        async with asyncio.timeout(5):
+            fact = await listener.facts.get()
+        assert isinstance(fact, LegFailed)
+        assert "nobody" in fact.reason
+    finally:
+        await pool.stop()
+
+
+async def test_a_killed_worker_takes_only_its_own_legs_and_is_replaced() -> None:
+    listener = Listener()
+    pool = WorkerPool(listener, 2, CONFIGURE)
+    await pool.start()
+    try:
+        first, second = pool.pick(order("a")), pool.pick(order("b"))
+        assert first is not second
+        pid = process(first).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            name, lost, reason = await listener.lost.get()
+            assert (lost, reason) == ({"a"}, "killed by signal 9")
+            assert pool.workers == [second]
+            while len(pool.workers) < 2 or not all(worker.ready for worker in pool.workers):
+                await asyncio.sleep(0.02)
+        assert name in [worker.name for worker in pool.workers]
+        assert process(pool.workers[-1]).pid != pid
+    finally:
+        await pool.stop()
+
+
+async def test_workers_share_the_ports_without_overlap() -> None:
+    pool = WorkerPool(Listener(), 3, CONFIGURE)
+    shares = [pool._share(index) for index in range(3)]
+    ports = [port for share in shares for port in range(share.port_first, share.port_last + 1)]
+    assert len(ports) == len(set(ports))
+    assert min(ports) == 21002
+    assert all(share.port_first % 2 == 0 for share in shares)
+    assert max(ports) <= 21040
+
+
+async def test_secrets_are_not_on_the_command_line() -> None:
+    configure = Configure({"a": {"provider": "openai", "api_key": "sk-secret"}}, "127.0.0.1", 21002, 21041, "r")
+    pool = WorkerPool(Listener(), 1, configure)
+    await pool.start()
+    try:
+        pid = process(pool.workers[0]).pid
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: ASYNC230
+            assert b"sk-secret" not in file.read()
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: ASYNC230
+            assert b"sk-secret" not in file.read()
+    finally:
+        await pool.stop()
