@@ -56,8 +56,9 @@ class Downlink:
         self._restart = True
         self.talking = False
         self._playing = None
-        for _ in range(periods):
-            self._record(self._silent)
+        if self.recorder is not None:
+            for _ in range(periods):
+                self.recorder.agent(self._silent)
 
     def _speech(self, frame: bytes, now: float) -> bytes:
         if self._convert is not None:
@@ -70,7 +71,8 @@ class Downlink:
         self._count += 1
         if self._count % LEVEL_EVERY == 0:
             self.meter.update(self._line.level(frame))
-        self._record(frame)
+        if self.recorder is not None:
+            self.recorder.agent(frame)
         return frame
 
     def _silence(self) -> bytes:
@@ -80,9 +82,6 @@ class Downlink:
             frame = self._convert(self._silent_output)
         self.talking = False
         self._playing = None
-        self._record(frame)
-        return frame
-
-    def _record(self, frame: bytes) -> None:
         if self.recorder is not None:
             self.recorder.agent(frame)
+        return frame

@@ -21,6 +21,7 @@ from ...rtp.events import (
     KeyReleased,
     ReceiveAlive,
     ReceiveDead,
+    RtpEvent,
     SourceLocked,
     StreamChanged,
 )
@@ -187,6 +188,8 @@ class MediaLeg:
         if self._figures is not None:
             self._figures.close(now)
         self._transport.close(now)
+        if self._line.undecodable:
+            self._log.warning("payloads that the codec could not decode were concealed", count=self._line.undecodable)
         report = self.report()
         if self._recorder is not None:
             await self._recorder.close()
@@ -267,7 +270,8 @@ class MediaLeg:
             return
         if session is not None:
             self._transport.tick(now)
-            self._session_events(session)
+            while (event := session.next_event()) is not None:
+                self._session_event(event, session)
             if self._answered_at is not None:
                 self._send(session, now, skipped)
         self._conversation.poll(now)
@@ -296,27 +300,26 @@ class MediaLeg:
         else:
             self._transport.send(session.packet(payload, samples, marker))
 
-    def _session_events(self, session: RtpSession) -> None:
-        while (event := session.next_event()) is not None:
-            match event:
-                case KeyPressed(key=key):
-                    self.caller_key(key.digit)
-                case KeyReleased(key=key):
-                    duration_ms = key.duration * 1000 / session.media.clock_rate
-                    self._on_fact(Dtmf(self.call_id, key.digit, duration_ms))
-                case ReceiveDead():
-                    self._receive_dead(event, session)
-                case ReceiveAlive(silent_s=silent_s, source=source):
-                    detail = f"audio from {source[0]}:{source[1]} again after {silent_s:.1f} s"
-                    self._alarm("received", False, detail)
-                case SourceLocked(source=source, previous=previous):
-                    self._log.info("media source", source=f"{source[0]}:{source[1]}", previous=previous)
-                case StreamChanged(ssrc=ssrc, reason=reason):
-                    self._log.info("media stream changed", ssrc=ssrc, reason=reason)
-                case ByeReceived(reason=reason):
-                    self._log.info("far end ended its RTP stream", reason=reason)
-                case _:
-                    pass
+    def _session_event(self, event: RtpEvent, session: RtpSession) -> None:
+        match event:
+            case KeyPressed(key=key):
+                self.caller_key(key.digit)
+            case KeyReleased(key=key):
+                duration_ms = key.duration * 1000 / session.media.clock_rate
+                self._on_fact(Dtmf(self.call_id, key.digit, duration_ms))
+            case ReceiveDead():
+                self._receive_dead(event, session)
+            case ReceiveAlive(silent_s=silent_s, source=source):
+                detail = f"audio from {source[0]}:{source[1]} again after {silent_s:.1f} s"
+                self._alarm("received", False, detail)
+            case SourceLocked(source=source, previous=previous):
+                self._log.info("media source", source=f"{source[0]}:{source[1]}", previous=previous)
+            case StreamChanged(ssrc=ssrc, reason=reason):
+                self._log.info("media stream changed", ssrc=ssrc, reason=reason)
+            case ByeReceived(reason=reason):
+                self._log.info("far end ended its RTP stream", reason=reason)
+            case _:
+                pass
 
     def _receive_dead(self, event: ReceiveDead, session: RtpSession) -> None:
         expected = event.expected_from

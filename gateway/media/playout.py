@@ -154,20 +154,28 @@ class PlayoutQueue:
 
     def take(self) -> bytes | None:
         """The frame to send now, or None when there is nothing that may be said yet."""
+        items = self._items
         if not self._talking and not self._may_start():
             self.playing = None
             return None
-        items = self._items
         item = items[0] if items else None
-        if item is not None and item.left >= self._frame:
-            frame = item.pull(self._frame)
-            self._left -= self._frame
-            self.playing = item.item_id
-            if item.finished and not item.left:
-                self._drop_played()
-                self._talking = bool(items)
-            return frame
-        return self._take_tail()
+        if item is None or item.received - item.played < self._frame:
+            return self._take_tail()
+        self.playing = item.item_id
+        self._left -= self._frame
+        head = item.chunks[0]
+        start = item.offset
+        end = start + self._frame
+        if end < len(head):
+            # nearly every frame lies within one chunk
+            item.offset = end
+            item.played += self._frame
+            return head[start:end]
+        frame = item.pull(self._frame)
+        if item.finished and not item.left:
+            self._drop_played()
+            self._talking = bool(items)
+        return frame
 
     def flush(self) -> list[Heard]:
         """Empty the queue at once: what was heard of each item in it. Items that were played whole are not listed."""
