@@ -61,7 +61,7 @@ class Trunk:
         """What answers the trunk's challenges."""
         if self.config.username is None or self.config.password is None:
             return None
-        return Credentials(self.config.username, self.config.password.get_secret_value())
+        return Credentials(self.config.username, self.config.password.get_secret_value(), self.config.realm)
 
     @property
     def domain(self) -> str:

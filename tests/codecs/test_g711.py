@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.codecs.errors import CodecError
 from trunkline.codecs.g711 import ALAW, ULAW, G711Concealment, G711Decoder, G711Encoder
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from trunkline.codecs.g711 import ALAW, ULAW
 from trunkline.codecs.level import level
 

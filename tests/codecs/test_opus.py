@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trunkline.codecs.errors import CodecError, PayloadError
 from trunkline.codecs.opus import DEFAULT_BIT_RATE, OpusDecoder, OpusEncoder, packet_samples
 

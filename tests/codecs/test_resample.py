@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.codecs.errors import CodecError
 from trunkline.codecs.resample import RATES, Resampler
 

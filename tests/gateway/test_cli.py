@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from trunkline.gateway import cli
 from trunkline.gateway.config_tables import HttpConfig
 from trunkline.gateway.errors import CallRefused

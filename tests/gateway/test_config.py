@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.gateway.addresses import HostPort, ListenUrl, PortRange, SipServer, is_loopback
 from trunkline.gateway.bridges.base import load as load_provider
 from trunkline.gateway.bridges.base import providers

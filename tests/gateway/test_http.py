@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trunkline.gateway.config_tables import HttpConfig
 from trunkline.gateway.errors import CallRefused, GatewayError, RecordsError
 from trunkline.gateway.http import AdminServer, LiveCall, Readiness

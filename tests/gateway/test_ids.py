@@ -4,6 +4,7 @@ import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.gateway.ids import CallIds, new_call_id
 
 MS = 1_000_000

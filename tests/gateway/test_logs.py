@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import structlog
+
 from trunkline.gateway.config_tables import GatewayConfig
 from trunkline.gateway.logs import configure_logs
 

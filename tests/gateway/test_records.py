@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
+
 from trunkline.gateway import records
 from trunkline.gateway.errors import RecordsError
 from trunkline.gateway.ids import CallIds

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from trunkline.gateway.errors import RecordsError
 from trunkline.gateway.ids import CallIds
 from trunkline.gateway.record import CallRecord, Media, Received, Turn

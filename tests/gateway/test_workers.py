@@ -87,9 +87,9 @@ async def test_secrets_are_not_on_the_command_line() -> None:
     await pool.start()
     try:
         pid = process(pool.workers[0]).pid
-        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: ASYNC230
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
             assert b"sk-secret" not in file.read()
-        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: ASYNC230
+        with open(f"/proc/{pid}/environ", "rb") as file:
             assert b"sk-secret" not in file.read()
     finally:
         await pool.stop()

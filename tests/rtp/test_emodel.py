@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.rtp.emodel import Impairment, Scale, base, idd, ie_eff, impairment, mos, score
 
 NB, WB, FB = Scale.NARROWBAND, Scale.WIDEBAND, Scale.FULLBAND

@@ -5,6 +5,7 @@ from itertools import groupby
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.rtp.loss_runs import GMIN, BurstMetrics, LossRuns, burst_ratio
 
 

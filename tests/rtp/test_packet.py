@@ -6,6 +6,7 @@ import pytest
 from aiortc.rtp import RtpPacket
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.rtp.errors import ParseError
 from trunkline.rtp.packet import is_rtcp, parse
 

@@ -1,6 +1,7 @@
 """Even/odd port pairs."""
 
 import pytest
+
 from trunkline.rtp.errors import LocalError, PortsExhausted
 from trunkline.rtp.ports import PortRange
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.rtp.emodel import idd, impairment, score
 from trunkline.rtp.quality import CallQuality, Counters, PerceivedImpairment
 

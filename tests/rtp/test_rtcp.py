@@ -7,6 +7,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.rtp import rtcp
 from trunkline.rtp.errors import ParseError
 from trunkline.rtp.rtcp import ReportBlock, SenderReport

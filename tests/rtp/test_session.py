@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trunkline.rtp import rtcp
 from trunkline.rtp.errors import LocalError
 from trunkline.rtp.events import (

@@ -1,6 +1,7 @@
 """Whose packets are the caller's. Rows of the table in source_lock.py."""
 
 import pytest
+
 from trunkline.rtp.packet import Fields
 from trunkline.rtp.source_lock import Position, SourceLock, is_reachable, is_unspecified
 

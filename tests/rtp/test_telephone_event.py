@@ -6,6 +6,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.rtp.errors import LocalError
 from trunkline.rtp.telephone_event import DIGITS, SILENT, EventReceiver, EventSender
 

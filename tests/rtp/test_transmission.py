@@ -1,6 +1,7 @@
 """The full narrowband E-model."""
 
 import pytest
+
 from trunkline.rtp.transmission import Transmission, delay_impairment
 
 

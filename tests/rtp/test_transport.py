@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from trunkline.rtp import rtcp
 from trunkline.rtp.errors import PortsExhausted
 from trunkline.rtp.ports import PortRange

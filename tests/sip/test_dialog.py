@@ -1,6 +1,7 @@
 """Dialogs: route sets, strict routing, target refresh, sequence numbers, next hops."""
 
 import pytest
+
 from trunkline.sip.dialog import Dialog
 from trunkline.sip.errors import ParseError
 from trunkline.sip.flow import Flow

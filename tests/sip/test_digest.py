@@ -5,6 +5,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.sip.digest import (
     MAX_STALE,
     Credentials,

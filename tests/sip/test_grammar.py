@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.sip.errors import ParseError
 from trunkline.sip.grammar import Params, is_token, quote, split_list, unquote
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.sip.errors import LocalError, ParseError
 from trunkline.sip.headers import CSeq, Headers, Via, canonical_name, parse_contact, parse_number
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.sip.errors import LocalError, ParseError
 from trunkline.sip.headers import Headers
 from trunkline.sip.message import Limits, Request, Response, is_keepalive, parse_message, response_to

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.sip.errors import LocalError, NegotiationError, SipError
 from trunkline.sip.offer_answer import OPUS, PCMA, PCMU, AudioNegotiation, Codec, parse_fmtp
 from trunkline.sip.sdp import Direction, SessionDescription

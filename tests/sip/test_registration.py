@@ -4,6 +4,7 @@ import random
 
 import pytest
 from support.sip_network import Network, Node, lose
+
 from trunkline.sip.digest import Credentials, DigestVerifier
 from trunkline.sip.errors import LocalError
 from trunkline.sip.events import RegistrationChanged

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sip_network import Network, Node, Packet, delay, duplicate, lose, lossy
+
 from trunkline.sip.digest import Credentials, DigestVerifier
 from trunkline.sip.errors import LocalError
 from trunkline.sip.events import (

@@ -5,6 +5,7 @@ from itertools import cycle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.sip.message import Limits, Request, parse_message
 from trunkline.sip.stream import KEEPALIVE, StreamFramer
 

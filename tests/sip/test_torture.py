@@ -5,6 +5,7 @@ all others must be read, and the test says what the layer above (user agent, reg
 """
 
 import pytest
+
 from trunkline.sip.errors import ParseError
 from trunkline.sip.message import Request, Response, parse_message, response_to
 from trunkline.sip.stream import StreamFramer

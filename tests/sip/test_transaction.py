@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trunkline.sip import transaction as machines
 from trunkline.sip.errors import LocalError
 from trunkline.sip.flow import Address, Flow

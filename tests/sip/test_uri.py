@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.sip.errors import ParseError
 from trunkline.sip.grammar import Params
 from trunkline.sip.uri import NameAddr, OpaqueUri, SipUri, escape_user, parse_uri

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.realtime.realtime_client_event import RealtimeClientEvent
 from pydantic import TypeAdapter, ValidationError
+
 from trunkline.gateway.bridges import base, openai
 from trunkline.gateway.bridges._openai_conversation import DTMF_PAUSE_S, Conversation
 from trunkline.gateway.bridges._openai_session import refused_format, session_update
@@ -980,7 +981,7 @@ async def test_the_callers_words_are_kept_while_the_connection_is_replaced(call:
         await talk.until(ResponseDone)
         await server.sessions[0].drop.wait()
         async with asyncio.timeout(5):
-            while talk.bridge._line is not None:  # noqa: ASYNC110
+            while talk.bridge._line is not None:
                 await asyncio.sleep(0)
         octets = bytes(range(256)) * 40
         for start in range(0, len(octets), 160):

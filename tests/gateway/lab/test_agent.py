@@ -14,6 +14,7 @@ from openai import AsyncOpenAI, BaseModel
 from openai.types.beta.realtime.realtime_server_event import RealtimeServerEvent as BetaServerEvent
 from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from pydantic import TypeAdapter
+
 from trunkline.gateway.lab.agent import AgentOptions, AgentServer, AgentSession, Faults
 from trunkline.gateway.lab.voice import recognise, samples, speech, words
 

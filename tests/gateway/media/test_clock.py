@@ -1,6 +1,7 @@
 """The clock's deadlines, slots and skips, on a clock that the test moves."""
 
 import pytest
+
 from trunkline.gateway.media.clock import EARLY, PERIOD, SLOT_SPACING, SLOTS, MediaClock, Schedule
 
 

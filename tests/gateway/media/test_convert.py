@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.codecs.errors import UnknownCodec
 from trunkline.codecs.g711 import ALAW, ULAW
 from trunkline.codecs.registry import codec

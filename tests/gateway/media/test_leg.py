@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from support.media import CALLER, FRAME, OPUS, PCMA, PCMU, FakeBridge, LegHarness
+
 from trunkline.codecs.g711 import ALAW, ULAW
 from trunkline.codecs.registry import codec
 from trunkline.gateway.bridges.base import (

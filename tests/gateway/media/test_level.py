@@ -1,6 +1,7 @@
 """Speech against noise, from levels alone."""
 
 import pytest
+
 from trunkline.gateway.media.level import HANGOVER, LevelMeter, SpeechDetector
 
 

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trunkline.gateway.bridges.base import Heard
 from trunkline.gateway.media.playout import PREBUFFER_PATIENCE, PlayoutQueue
 

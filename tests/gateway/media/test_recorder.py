@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
+
 from trunkline.codecs.g711 import ALAW, ULAW
 from trunkline.gateway.bridges.base import AudioFormat
 from trunkline.gateway.media.recorder import Recorder

@@ -1,6 +1,7 @@
 """Turns: who said what to which answer, how late and how much of it was heard."""
 
 import pytest
+
 from trunkline.gateway.media.turns import TRANSCRIPT_AGE_MAX, TurnLog
 
 

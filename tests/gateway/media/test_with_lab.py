@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from support.media import Facts
+
 from trunkline.gateway import lab
 from trunkline.gateway.lab.agent import AgentServer
 from trunkline.gateway.lab.agent_options import AgentOptions

@@ -12,6 +12,7 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 from support.media import ULAW_FORMAT, Facts, FakeBridge
+
 from trunkline.gateway.bridges.base import AgentConfig, AudioDelta, AudioFormat, SpeechStarted
 from trunkline.gateway.media import worker as worker_module
 from trunkline.gateway.media.worker import LocalWorker
