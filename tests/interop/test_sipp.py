@@ -92,10 +92,25 @@ def test_hold_and_resume_keep_audio_both_ways(
     direct: Gateway, agent: LabAgent, programs: Programs, ports: Ports
 ) -> None:
     spoken = pcap_payload()[: 8000 * 2]
-    pcap = write_rtp_pcap(programs.directory / "two-seconds.pcap", spoken, payload_type=8)
+    spurts = [
+        (0x5EED, 100, 0),
+        (0x5EED, 200, 8000 * 3),  # after the first hold the stream goes on
+        (0xBEEF, 9000, 777),  # after the second it is a new one, as some phones do
+    ]
+    pcaps = [
+        write_rtp_pcap(
+            programs.directory / f"spurt-{sequence}.pcap",
+            spoken,
+            payload_type=8,
+            ssrc=ssrc,
+            first_sequence=sequence,
+            first_timestamp=timestamp,
+        )
+        for ssrc, sequence, timestamp in spurts
+    ]
     session = len(agent.sessions())
     capture = start_capture(programs, direct.rtp_ports.start, direct.rtp_ports.stop)
-    caller = start_sipp(programs, ports, "caller_holds", direct.sip, caller="15550205", pcap=pcap)
+    caller = start_sipp(programs, ports, "caller_holds", direct.sip, caller="15550205", pcaps=pcaps)
     caller.finish(25)
     direct.ended("15550205")
     path = capture.stop()

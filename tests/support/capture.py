@@ -1,15 +1,18 @@
 """tshark as capturer and judge of RTP streams, and pcap files of our own for SIPp to play."""
 
+import socket
 import struct
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .processes import Program, Programs
+from .ports import HOST
+from .processes import Programs
 from .waiting import until
 
 _PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+_END = b"the end of this capture"
 _FIELDS = ("frame.time_epoch", "udp.srcport", "udp.dstport", "rtp.ssrc", "rtp.p_type", "rtp.seq", "rtp.timestamp")
 
 
@@ -48,24 +51,28 @@ class RtpStream:
 class Capture:
     """A running capture of loopback, written to `path`."""
 
-    def __init__(self, program: Program, path: Path) -> None:
-        self._program = program
-        self.path = path
+    def __init__(self, programs: Programs, ports: str) -> None:
+        # What is captured is written some time later, and what waits at the end is lost: a last packet of our own
+        # in the file says that everything before it is there too.
+        self._last = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._last.bind((HOST, 0))
+        self.path = programs.directory / f"capture-{len(programs.started)}.pcap"
+        wanted = f"{ports} or udp port {self._last.getsockname()[1]}"
+        self._program = programs.start("dumpcap", ["dumpcap", "-q", "-i", "lo", "-P", "-f", wanted, "-w", self.path])
+        self._program.wait_for(r"^File: ", 15)
 
     def stop(self) -> Path:
         """End the capture when all that was sent before is in the file."""
+        self._last.sendto(_END, self._last.getsockname())
+        until(lambda: _END in self.path.read_bytes(), 10, "the capture to be written")
+        self._last.close()
         self._program.stop()
         return self.path
 
 
 def start_capture(programs: Programs, first: int, last: int) -> Capture:
-    """Capture UDP and TCP of the ports from `first` to `last` on loopback."""
-    path = programs.directory / f"capture-{first}-{len(programs.started)}.pcap"
-    wanted = f"udp portrange {first}-{last} or tcp portrange {first}-{last}"
-    program = programs.start("tshark", ["dumpcap", "-q", "-i", "lo", "-P", "-B", "16", "-f", wanted, "-w", path])
-    program.wait_for(r"^File: ", 15)
-    until(path.exists, 5, "the capture's file")
-    return Capture(program, path)
+    """Capture UDP of the ports from `first` to `last` on loopback."""
+    return Capture(programs, f"udp portrange {first}-{last}")
 
 
 def _tshark(path: Path, *arguments: str) -> str:
@@ -131,14 +138,24 @@ def _stream(words: list[str], ssrc: int, lost_share: int) -> RtpStream:
     )
 
 
-def write_rtp_pcap(path: Path, payload: bytes, *, payload_type: int, octets: int = 160) -> Path:
-    """A pcap of one RTP stream of 8 kHz G.711 in packets of `octets`, for SIPp to play."""
+def write_rtp_pcap(
+    path: Path,
+    payload: bytes,
+    *,
+    payload_type: int,
+    ssrc: int = 0x5EED,
+    first_sequence: int = 0,
+    first_timestamp: int = 0,
+    octets: int = 160,
+) -> Path:
+    """A pcap of one talk spurt of 8 kHz G.711 in packets of `octets`, for SIPp to play."""
     with path.open("wb") as file:
         file.write(_PCAP_HEADER)
         for number in range(len(payload) // octets):
             body = payload[number * octets : (number + 1) * octets]
             kind = payload_type | (0x80 if number == 0 else 0)
-            rtp = struct.pack("!BBHII", 0x80, kind, number + 1, number * octets, 0x5EED) + body
+            sequence = (first_sequence + number) & 0xFFFF
+            rtp = struct.pack("!BBHII", 0x80, kind, sequence, first_timestamp + number * octets, ssrc) + body
             udp = struct.pack("!HHHH", 5004, 5004, 8 + len(rtp), 0) + rtp
             ip = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, 0x7F000001, 0x7F000001) + udp
             frame = bytes(12) + b"\x08\x00" + ip

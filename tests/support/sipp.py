@@ -1,6 +1,7 @@
 """SIPp as caller and as callee, by scenarios that stand in tests/interop/sipp/."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,7 +78,7 @@ def start_sipp(
     calls: int = 1,
     rate: float = 10,
     hold_ms: int = 500,
-    pcap: Path = SIPP_PCAP,
+    pcaps: Sequence[Path] = (SIPP_PCAP,),
     timeout_s: int = 60,
     tcp: bool = False,
     port: int | None = None,
@@ -85,7 +86,7 @@ def start_sipp(
     """Start SIPp with one of the scenarios.
 
     `target` is host:port for a caller and None for a callee; `number` is called by `caller`; `hold_ms` is what a
-    `<pause/>` without a length lasts; `pcap` is what the scenario plays; `port` is taken when it must be known before.
+    `<pause/>` without a length lasts; `pcaps` is what the scenario plays; `port` is taken when it must be known before.
     """
     port = port or ports.take()
     media_port = ports.take_range(MEDIA_PORTS_PER_CALL * calls)
@@ -93,7 +94,9 @@ def start_sipp(
     directory.mkdir()
     path = directory / f"{scenario}.xml"
     text = (SCENARIOS / f"{scenario}.xml").read_text()
-    path.write_text(text.replace("{pcap}", str(pcap)).replace("{caller}", caller))
+    for index, pcap in enumerate(pcaps, 1):
+        text = text.replace("{pcap}" if index == 1 else f"{{pcap{index}}}", str(pcap))
+    path.write_text(text.replace("{caller}", caller))
     messages = directory / "messages.log"
     arguments = ["sipp", *([target] if target else []), "-sf", path, "-s", number, "-d", str(hold_ms)]
     arguments += ["-m", str(calls), "-r", str(rate), "-l", str(max(calls, 1)), "-i", "127.0.0.1", "-p", str(port)]
