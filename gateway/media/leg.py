@@ -185,9 +185,9 @@ class MediaLeg:
             return
         self._closed = True
         now = self._monotonic()
+        self._transport.close(now)
         if self._figures is not None:
             self._figures.close(now)
-        self._transport.close(now)
         if self._line.undecodable:
             self._log.warning("payloads that the codec could not decode were concealed", count=self._line.undecodable)
         report = self.report()

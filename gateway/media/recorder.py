@@ -15,7 +15,6 @@ import numpy as np
 import structlog
 
 from ...codecs.base import Pcm
-from ...codecs.errors import CodecError
 from ...codecs.resample import Resampler
 from ..bridges.base import AudioFormat
 from .convert import decoder_of
@@ -146,10 +145,9 @@ class Recorder:
             self._append(min(self._caller.samples, self._agent.samples))
             if last and self._file is not None:
                 self._file.close()
-        except (OSError, CodecError) as error:
+        except Exception as error:  # top frame of the writing thread: a recording never takes its call down
             self.failed = True
-            if self._file is not None:
-                self._file = None
+            self._file = None
             log.error("recording stopped, the call goes on", path=str(self.path), error=str(error))
 
     def _align(self, last: bool) -> None:

@@ -121,6 +121,13 @@ async def test_a_stall_tells_each_leg_its_skipped_periods_and_is_counted(running
     assert periods == round((time.now - 1000.0) / PERIOD) + 1
 
 
+async def test_a_stall_without_legs_skips_nothing(running):
+    clock, time = running
+    time.now += 1.0
+    clock.run(time.now)
+    assert clock.skipped_ticks == 0
+
+
 async def test_one_broken_leg_is_failed_and_the_others_go_on(running):
     clock, time = running
     broken, sound = Leg(ValueError("broken")), Leg()
