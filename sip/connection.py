@@ -1,6 +1,7 @@
 """TCP connections of the asyncio shell: one per flow, opened when something is to be sent, reused both ways."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import cast
@@ -89,11 +90,12 @@ class Connection(asyncio.Protocol):
             self.connecting.cancel()
 
     def abort(self) -> None:
-        """At once."""
+        """At once: the peer does not read."""
         if self._transport is not None:
             self._transport.abort()
         elif self.connecting is not None:
             self.connecting.cancel()
+        self._table.remove(self, "the peer does not read what is sent")
 
 
 class ConnectionTable:
@@ -170,11 +172,9 @@ class ConnectionTable:
                 await self._loop.create_connection(lambda: connection, flow.host, flow.port, local_addr=local)
         except TimeoutError:
             self.remove(connection, f"no connection within {CONNECT_TIMEOUT:g} s")
-        except asyncio.CancelledError:
-            self.remove(connection, "too much waits to be sent")
-            raise
         except OSError as error:
-            self.remove(connection, error.strerror or str(error))
+            # The event loops put the address in the place of the reason.
+            self.remove(connection, os.strerror(error.errno) if error.errno else str(error))
 
     def _on_sweep(self) -> None:
         now = time.monotonic()
