@@ -1,6 +1,7 @@
 """The lab around one gateway: agent server, trunk, the gateway itself, and callers. For the demo and the tests."""
 
 import asyncio
+import random
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,8 +17,9 @@ from .trunk import LabTrunk
 
 USER, PASSWORD = "trunkline", "lab-secret"
 NUMBER = "15550123"
-CALLER_PORTS = (40000, 44999)
-GATEWAY_PORTS = "45000-49999"
+CALLER_PORTS = range(16384, 24576, 512)
+GATEWAY_PORTS = range(24576, 32768, 512)
+"""Each rig takes one share of 512 ports by chance: several may run on one machine."""
 
 
 class Rig:
@@ -32,7 +34,8 @@ class Rig:
         self._state_dir = state_dir
         self._tables = tables
         self._clock = MediaClock()
-        self._ports = PortRange(*CALLER_PORTS)
+        first = random.choice(CALLER_PORTS)
+        self._ports = PortRange(first, first + 511)
         self._started = False
 
     async def __aenter__(self) -> Self:
@@ -82,11 +85,12 @@ class Rig:
             "instructions": "You are the receptionist.",
             "greeting": True,
         }
+        first = random.choice(GATEWAY_PORTS)
         gateway = {"name": "lab", "state_dir": self._state_dir, "workers": 1, "log_level": "error"}
         tables: dict[str, Any] = {
             "gateway": gateway | self._tables.get("gateway", {}),
             "sip": {"listen": ["udp://127.0.0.1:0"]},
-            "rtp": {"ports": GATEWAY_PORTS, "bind": "127.0.0.1"},
+            "rtp": {"ports": f"{first}-{first + 511}", "bind": "127.0.0.1"},
             "trunks": {"lab": trunk | self._tables.get("trunk", {})},
             "agents": {"reception": agent | self._tables.get("agent", {})},
             "routes": [{"to": "*", "agent": "reception"}],
