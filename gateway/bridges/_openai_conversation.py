@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from . import _openai_audio as output_audio
 from . import _openai_session as wire
+from ._openai_audio import OutputAudio
 from ._openai_config import HANG_UP, OpenAIConfig
 from ._openai_fields import Message, Recent, add_usage, table, tables, text
 from ._openai_history import History
+from ._openai_waits import Keypad, Retry
 from .base import (
-    AudioDelta,
-    AudioDone,
     AudioFormat,
     BridgeEvent,
     Heard,
@@ -30,30 +31,14 @@ from .base import (
     Transcript,
 )
 
-DTMF_PAUSE_S = 1.5
-"""A pause this long, or the key #, ends what the caller keys in."""
 _REMEMBERED = 128
 _MESSAGE_LIMIT = 300
-_RATE_LIMIT_WAIT_S = (0.5, 10.0)
-_RATE_LIMIT_DEFAULT_S = 2.0
-_SERVER_ERROR_WAIT_S = 0.5
-
-_AUDIO_DELTA_MARK = b'audio.delta"'
-_AUDIO_DELTA_TYPES = ("response.output_audio.delta", "response.audio.delta")
 _CANCEL, _TRUNCATE, _CREATE = "trunkline_cancel_", "trunkline_truncate_", "trunkline_create_"
 
 _Events = Sequence[BridgeEvent]
 _NOTHING: _Events = ()
 
 
-class _Delta(msgspec.Struct):
-    type: str
-    delta: bytes
-    response_id: str = ""
-    item_id: str = ""
-
-
-_decode_delta = msgspec.json.Decoder(_Delta).decode
 _decode_message = msgspec.json.Decoder().decode
 
 
@@ -62,24 +47,21 @@ class Conversation:
 
     def __init__(self, config: OpenAIConfig, audio: AudioFormat) -> None:
         self.outbox: list[bytes] = []
-        self.timer: float | None = None
         self.garbage = 0
         """Messages that could not be understood."""
         self._config = config
-        self._audio = audio
+        self._audio_format = audio
+        self._audio = OutputAudio(audio)
         self._history = History()
         self._sequence = 0
-        self._dropped = Recent(_REMEMBERED)
         self._called = Recent(_REMEMBERED)
         self._outstanding: dict[str, str] = {}
-        self._digits = ""
-        self._digits_at: float | None = None
+        self._keypad = Keypad()
         detection = config.turn_detection
         self._answers_turns = detection != "none" and detection.create_response
         # Servers of the beta dialect have no interrupt_response; a needless cancel is harmless.
         self._cancels_itself = detection != "none" and detection.interrupt_response and config.dialect == "ga"
         self._transcribed: Message = {}
-        self._retry_wait_s = _RATE_LIMIT_DEFAULT_S
         self._wanted = False
         self._begin_session()
 
@@ -96,18 +78,15 @@ class Conversation:
         self._speaking = False
         self._turn_pending = False
         self._unconfirmed = 0
-        self._may_retry = True
-        self._retry_at: float | None = None
-        self._octets = Recent(_REMEMBERED)
-        self._open_items = Recent(_REMEMBERED)
+        self._retry = Retry()
+        self._audio.begin_session()
         self._function_names = Recent(_REMEMBERED)
-        self._set_timer()
 
     # What the owner asks for
 
     def configure(self) -> None:
-        """Configure the session and, after a restart, tell it the conversation so far."""
-        self.outbox.append(wire.session_update(self._config, self._audio))
+        """Ask for the session that the configuration describes."""
+        self.outbox.append(wire.session_update(self._config, self._audio_format))
 
     def greet(self) -> None:
         """Let the agent speak first, as the configuration says."""
@@ -121,7 +100,7 @@ class Conversation:
         """Begin again in a new session. What was being answered is answered there."""
         self.outbox.clear()
         wanted = self._wanted or self._requested or self._turn_pending or self._active is not None
-        wanted = wanted or self._retry_at is not None
+        wanted = wanted or self._retry.due is not None
         self._begin_session()
         self._wanted = wanted
 
@@ -148,7 +127,7 @@ class Conversation:
     def interrupt(self, heard: Sequence[Heard]) -> None:
         """Drop what is still to come of the running response, and truncate each item to what was heard."""
         if self._active is not None:
-            self._dropped.remember(self._active)
+            self._audio.drop(self._active)
             if not self._cancelling:
                 self._cancelling = True
                 self.outbox.append(wire.response_cancel(self._event_id(_CANCEL)))
@@ -156,17 +135,11 @@ class Conversation:
             self._truncate(item)
 
     def _truncate(self, item: Heard) -> None:
-        octets = self._octets.get(item.item_id)
-        self._dropped.remember(item.item_id)
-        if octets is None:  # of an earlier session, which is gone
-            self._history.cut(item.item_id, item.heard_ms / item.received_ms if item.received_ms else 0.0)
-            return
-        received_ms = octets / self._audio.octets_per_ms
-        end_ms = int(max(0.0, min(item.heard_ms, received_ms)))
-        if end_ms >= int(received_ms) and item.item_id not in self._open_items:
-            return  # heard to its end
-        self._history.cut(item.item_id, end_ms / received_ms if received_ms else 0.0)
-        self.outbox.append(wire.item_truncate(item.item_id, end_ms, self._event_id(_TRUNCATE)))
+        self._audio.drop(item.item_id)
+        self._history.cut(item.item_id, self._audio.share(item))
+        end_ms = self._audio.truncation(item)
+        if end_ms is not None:
+            self.outbox.append(wire.item_truncate(item.item_id, end_ms, self._event_id(_TRUNCATE)))
 
     def send_tool_result(self, call_id: str, output: str) -> None:
         """Answer a call; the agent goes on when all of them are answered. Nothing follows a hang_up."""
@@ -181,26 +154,27 @@ class Conversation:
 
     def send_dtmf(self, digits: str, now: float) -> None:
         """Collect keys; they are told together after DTMF_PAUSE_S without one, or at #."""
-        self._digits += digits
-        if "#" in digits:
+        if self._keypad.press(digits, now):
             self._tell_digits()
-        elif self._digits:
-            self._digits_at = now + DTMF_PAUSE_S
-        self._set_timer()
+
+    @property
+    def timer(self) -> float | None:
+        """When `handle_timer` is due."""
+        if self._keypad.due is None or self._retry.due is None:
+            return self._keypad.due if self._retry.due is None else self._retry.due
+        return min(self._keypad.due, self._retry.due)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
-        if self._digits_at is not None and now >= self._digits_at:
+        if self._keypad.due is not None and now >= self._keypad.due:
             self._tell_digits()
-        if self._retry_at is not None and now >= self._retry_at:
-            self._retry_at = None
+        if self._retry.due is not None and now >= self._retry.due:
+            self._retry.take()
             self._wanted = True
             self._create_if_due()
-        self._set_timer()
 
     def _tell_digits(self) -> None:
-        note = f"[The caller pressed {' '.join(self._digits)} on the keypad]"
-        self._digits, self._digits_at = "", None
+        note = self._keypad.take()
         self._history.note(self._event_id("keypad_"), note)
         self._append(wire.item_create(wire.message_item("user", note, self._config.dialect)))
         self._wanted = True
@@ -226,21 +200,17 @@ class Conversation:
         self._sequence += 1
         return f"{prefix}{self._sequence}"
 
-    def _set_timer(self) -> None:
-        due = [at for at in (self._digits_at, self._retry_at) if at is not None]
-        self.timer = min(due) if due else None
-
     # What the service says
 
     def receive(self, data: bytes, now: float) -> _Events:
         """One message of the service."""
-        if _AUDIO_DELTA_MARK in data:
+        if output_audio.MARK in data:
             try:
-                delta = _decode_delta(data)
+                delta = output_audio.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 delta = None
-            if delta is not None and delta.type in _AUDIO_DELTA_TYPES:
-                return self._audio_delta(delta)
+            if delta is not None and delta.type in output_audio.TYPES:
+                return self._audio.receive(delta)
         try:
             message = _decode_message(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -256,30 +226,18 @@ class Conversation:
             return _NOTHING
         return (ServiceError("invalid_message", "the service sent something that is no Realtime event"),)
 
-    def _audio_delta(self, delta: _Delta) -> _Events:
-        item_id = delta.item_id
-        if self._dropped and (delta.response_id in self._dropped or item_id in self._dropped):
-            return _NOTHING
-        if item_id not in self._octets:
-            self._octets.remember(item_id, 0)
-            self._open_items.remember(item_id)
-        self._octets[item_id] += len(delta.delta)
-        return (AudioDelta(item_id, delta.delta),)
-
     def _audio_delta_untyped(self, message: Message, now: float) -> _Events:
         """A delta whose other fields are not what they should be."""
         try:
             audio = binascii.a2b_base64(text(message, "delta"))
         except (binascii.Error, ValueError):
             return self._not_understood()
-        return self._audio_delta(_Delta("", audio, text(message, "response_id"), text(message, "item_id")))
+        return self._audio.receive(
+            output_audio.Delta("", audio, text(message, "response_id"), text(message, "item_id"))
+        )
 
     def _audio_done(self, message: Message, now: float) -> _Events:
-        item_id = text(message, "item_id")
-        if item_id not in self._open_items:
-            return _NOTHING
-        del self._open_items[item_id]
-        return _NOTHING if item_id in self._dropped else (AudioDone(item_id),)
+        return self._audio.done(text(message, "item_id"))
 
     def _session_created(self, message: Message, now: float) -> _Events:
         self.created = True
@@ -289,7 +247,7 @@ class Conversation:
         return _NOTHING
 
     def _session_updated(self, message: Message, now: float) -> _Events:
-        found = wire.refused_format(message.get("session"), self._config, self._audio)
+        found = wire.refused_format(message.get("session"), self._config, self._audio_format)
         if found is not None and not self.configured:
             self.refusal = f'the service took audio as {found}; set audio = "pcm16" for a server without G.711'
         self.configured = True
@@ -297,7 +255,7 @@ class Conversation:
 
     def _response_created(self, message: Message, now: float) -> _Events:
         self._active = text(table(message, "response"), "id")
-        self._dropped.pop("", None)
+        self._audio.undrop_unnamed()
         self._requested = self._turn_pending = self._cancelling = False
         if not self._unconfirmed:
             self._wanted = False  # this response already knows what ours would have answered
@@ -309,13 +267,12 @@ class Conversation:
         if not id_ or not self._active or id_ == self._active:
             self._active = None
             self._cancelling = False
-        events: list[BridgeEvent] = [AudioDone(item) for item in self._open_items if item not in self._dropped]
-        self._open_items.clear()
+        events: list[BridgeEvent] = [*self._audio.all_done()]
         status = text(response, "status") or "completed"
         if status == "completed":
             for item in tables(response, "output"):
                 events += self._function_call(item)
-            self._may_retry = True
+            self._retry.succeeded()
         elif status == "failed":
             events.append(self._failed(table(table(response, "status_details"), "error"), now))
         events.append(ResponseDone(status, self._usage(response)))
@@ -331,13 +288,8 @@ class Conversation:
         return usage
 
     def _failed(self, error: Message, now: float) -> ServiceError:
-        """A failed response is asked for once more: after the limit's reset, or shortly after a server error."""
         code = text(error, "code") or text(error, "type") or "response_failed"
-        wait_s = {"rate_limit_exceeded": self._retry_wait_s, "server_error": _SERVER_ERROR_WAIT_S}.get(code)
-        if wait_s is not None and self._may_retry:
-            self._may_retry = False
-            self._retry_at = now + wait_s
-            self._set_timer()
+        self._retry.failed(code, now)
         return ServiceError(code, self._clean(text(error, "message") or "the response failed"))
 
     def _output_item(self, message: Message, now: float) -> _Events:
@@ -409,13 +361,7 @@ class Conversation:
         return _NOTHING
 
     def _rate_limits(self, message: Message, now: float) -> _Events:
-        waits = [
-            limit["reset_seconds"]
-            for limit in tables(message, "rate_limits")
-            if isinstance(limit.get("reset_seconds"), int | float) and not limit.get("remaining")
-        ]
-        lowest, highest = _RATE_LIMIT_WAIT_S
-        self._retry_wait_s = min(highest, max(lowest, *waits)) if waits else _RATE_LIMIT_DEFAULT_S
+        self._retry.limits(message)
         return _NOTHING
 
     def _error(self, message: Message, now: float) -> _Events:
@@ -434,7 +380,7 @@ class Conversation:
             return _NOTHING
         if about.startswith((_CANCEL, _TRUNCATE)) or code == "response_cancel_not_active":
             return _NOTHING
-        if about.startswith(_CREATE):
+        if about.startswith(_CREATE) or not about:
             self._requested = False
         return (ServiceError(code, explanation),)
 

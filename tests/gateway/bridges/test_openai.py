@@ -21,8 +21,9 @@ from openai.types.realtime.realtime_client_event import RealtimeClientEvent
 from pydantic import TypeAdapter, ValidationError
 
 from trunkline.gateway.bridges import base, openai
-from trunkline.gateway.bridges._openai_conversation import DTMF_PAUSE_S, Conversation
+from trunkline.gateway.bridges._openai_conversation import Conversation
 from trunkline.gateway.bridges._openai_session import refused_format, session_update
+from trunkline.gateway.bridges._openai_waits import DTMF_PAUSE_S
 from trunkline.gateway.bridges.base import (
     AudioDelta,
     AudioDone,
@@ -563,6 +564,17 @@ def test_other_errors_are_reported_without_the_key() -> None:
     assert server.says("error", error=error) == [ServiceError("server_error", "*** is odd")]
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_refused_response_does_not_stop_later_ones(named: bool) -> None:
+    server = Server(greeting=True)
+    server.conversation.greet()
+    event_id = json.loads(server.conversation.outbox[-1])["event_id"] if named else None
+    server.sent()
+    server.says("error", error={"type": "e", "code": "no", "message": "", "event_id": event_id})
+    server.conversation.send_dtmf("#", 0.0)
+    assert server.sent()[-1] == CREATE
+
+
 @both_dialects
 def test_a_tool_is_called_once_and_the_agent_goes_on_after_all_results(dialect: str) -> None:
     server = Server(dialect)
@@ -694,9 +706,9 @@ def test_memory_is_bounded() -> None:
         server.conversation.interrupt([Heard(item, 0.0, 1.0)])
         server.conversation.send_tool_result(call, "ok")
     conversation = server.conversation
+    audio = conversation._audio
     for memory in (
-        conversation._octets, conversation._open_items, conversation._dropped, conversation._called,
-        conversation._function_names,
+        audio._octets, audio._open_items, audio._dropped, conversation._called, conversation._function_names,
     ):  # fmt: skip
         assert len(memory) <= 128
     assert len(conversation._history._entries) <= 60
