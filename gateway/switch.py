@@ -31,6 +31,7 @@ from ..sip.resolver import Resolver
 from ..sip.session import InviteSession
 from ..sip.session_uac import OutgoingSession
 from ..sip.transport import SipTransport
+from ..sip.uri import Uri
 from ..sip.user_agent import UserAgent, UserAgentConfig
 from .call import Call, OperatorHangUp, WorkerLost, timestamp
 from .config import Config
@@ -184,7 +185,7 @@ class Switch:
         return None
 
     def _trunk_of(self, request: Request, source: Flow) -> Trunk | None:
-        return trunk_of(list(self.trunks.values()), source, (request.uri.user, request.to.uri.user))
+        return trunk_of(list(self.trunks.values()), source, (_user(request.uri), _user(request.to.uri)))
 
     def _record_refusal(self, request: Request, trunk: Trunk, reason: str) -> None:
         now = timestamp()
@@ -193,8 +194,8 @@ class Switch:
                 id=new_call_id(),
                 direction="inbound",
                 trunk=trunk.name,
-                from_=request.from_.uri.user,
-                to=trunk.dialled(request.uri.user, request.to.uri.user),
+                from_=_user(request.from_.uri),
+                to=trunk.dialled(_user(request.uri), _user(request.to.uri)),
                 started_at=now,
                 ended_at=now,
                 ended_by="gateway",
@@ -234,9 +235,9 @@ class Switch:
         if trunk is None:
             event.session.reject(403, time.monotonic())
             return
-        number = trunk.dialled(request.uri.user, request.to.uri.user)
+        number = trunk.dialled(_user(request.uri), _user(request.to.uri))
         route = route_for(self.config.routes, number, trunk.name)
-        caller = request.from_.uri.user or ""
+        caller = _user(request.from_.uri)
         self._begin(InboundCall(new_call_id(), event.session, trunk, route, self, caller, number))
 
     def _begin(self, call: Call) -> None:
@@ -382,6 +383,11 @@ def revealed(value: Any) -> Any:
         case Path():
             return str(value)
     return value
+
+
+def _user(uri: Uri) -> str:
+    """The user part for routes, records and logs: unescaped, and without what does not print."""
+    return "".join(character for character in uri.unescaped_user if character.isprintable())
 
 
 def _live(call: Call) -> LiveCall:

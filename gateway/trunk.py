@@ -89,11 +89,11 @@ class Trunk:
         address = ip_address(source.host)
         return any(address in network for network in self._networks)
 
-    def dialled(self, request_user: str | None, to_user: str | None) -> str:
+    def dialled(self, request_user: str, to_user: str) -> str:
         """The number that was called: registrars relay to our Contact's user, then only To says which number it was."""
         if request_user and request_user != self.config.username:
             return request_user
-        return to_user or request_user or ""
+        return to_user or request_user
 
     # Life
 

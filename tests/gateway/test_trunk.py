@@ -91,9 +91,9 @@ async def test_trunks_on_one_address_are_told_apart_by_port_then_user() -> None:
 
 @pytest.mark.parametrize(
     ("request_user", "to_user", "number"),
-    [("15550100", "x", "15550100"), ("alice", "15550100", "15550100"), ("alice", None, "alice"), (None, None, "")],
+    [("15550100", "x", "15550100"), ("alice", "15550100", "15550100"), ("alice", "", "alice"), ("", "", "")],
 )
-def test_the_dialled_number(request_user: str | None, to_user: str | None, number: str) -> None:
+def test_the_dialled_number(request_user: str, to_user: str, number: str) -> None:
     assert trunk("registering").dialled(request_user, to_user) == number
 
 
