@@ -88,7 +88,7 @@ class Switch:
         self._transport = await SipTransport.open([str(url) for url in config.sip.listen])
         self._ua = UserAgent(
             UserAgentConfig(user_agent=config.gateway.name, public_host=config.sip.public_address),
-            random.Random(),
+            random.SystemRandom(),  # tags and branches are not to be guessed
             self._transport.local_address,
             self._screen,
         )

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
+from random import Random, SystemRandom
 from typing import Any, cast
 
 import msgspec
@@ -67,7 +67,7 @@ class MediaWorker:
 
     def __init__(self, on_fact: Callable[[Fact], None], random: Random | None = None) -> None:
         self._on_fact = on_fact
-        self._random = random or Random()
+        self._random = random or SystemRandom()  # SSRC and first numbers are not to be guessed
         self._clock = MediaClock()
         self._legs: dict[str, MediaLeg] = {}
         self._agents: dict[str, AgentConfig] = {}
