@@ -10,10 +10,11 @@ from support.baresip import Baresip, start_baresip
 from support.gateway import DIALLED, PASSWORD, SILENT, USER, Gateway, lab_agent, peered
 from support.kamailio import Kamailio
 from support.lab_agent import LabAgent, start_lab_agent
-from support.peers import SPEECH, require
+from support.peers import require
 from support.pjsua import PjsuaPhone, start_pjsua
 from support.ports import HOST, Ports
 from support.processes import Programs
+from support.speech import write_speech
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -94,7 +95,7 @@ def start_phone(programs: Programs, ports: Ports) -> Callable[..., PjsuaPhone]:
     require("pjsua2", "speech")
 
     def start(kamailio: Kamailio, user: str, password: str, **options: Any) -> PjsuaPhone:
-        play = SPEECH / "demo-congrats.wav"
+        play = write_speech(programs.directory / f"{user}.wav")
         return start_pjsua(programs, ports, f"127.0.0.1:{kamailio.port}", user, password, play=play, **options)
 
     return start
@@ -107,7 +108,8 @@ def baresip(programs: Programs, ports: Ports) -> Iterator[Callable[..., Baresip]
     started: list[Baresip] = []
 
     def start(codecs: str, **options: Any) -> Baresip:
-        phone = start_baresip(programs, ports, play=SPEECH / "demo-congrats.wav", codecs=codecs, **options)
+        play = write_speech(programs.directory / f"baresip-{len(started)}.wav")
+        phone = start_baresip(programs, ports, play=play, codecs=codecs, **options)
         started.append(phone)
         return phone
 

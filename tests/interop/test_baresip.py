@@ -25,7 +25,6 @@ def test_the_agent_hears_speech_and_answers(
     phone.dial(f"sip:reception@{direct.sip}")
     phone.event("CALL_ESTABLISHED")
     call_id = direct.answered("baresip")["id"]
-    # demo-congrats.wav: "Congratulations. You have successfully …": a pause after the first word ends a turn.
     until(lambda: answered_turns(direct, call_id), 20, "the agent to answer what it heard", 0.1)
     phone.hang_up()
     phone.event("CALL_CLOSED")

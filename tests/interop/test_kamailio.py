@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.gateway import DIALLED, USER, Gateway, registering
+from support.gateway import DIALLED, PASSWORD, USER, Gateway, registering
 from support.kamailio import Kamailio
 from support.peers import require
 from support.ports import Ports
@@ -13,6 +13,9 @@ from support.sipp import start_sipp
 from support.waiting import until
 
 WAITS, HANGS_UP, BUSY, NOBODY = "15550150", "15550151", "15550152", "15550153"
+
+USERS = {"udp": "trunkline-udp", "tcp": "trunkline-tcp"}
+"""Two trunks on one host are told apart by the user that they call."""
 
 StartKamailio = Callable[..., Kamailio]
 StartGateway = Callable[..., Gateway]
@@ -30,7 +33,10 @@ def callees(ports: Ports) -> dict[str, int]:
 def trunks(start_module_kamailio: StartKamailio, callees: dict[str, int]) -> Trunks:
     """Two trunks, named after the transport that the gateway registers over."""
     numbers = {number: f"sip:127.0.0.1:{port}" for number, port in callees.items()}
-    return {transport: start_module_kamailio(numbers=numbers) for transport in ("udp", "tcp")}
+    return {
+        transport: start_module_kamailio(credentials={user: PASSWORD}, numbers={**numbers, DIALLED: user})
+        for transport, user in USERS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,7 @@ def gateway(
     module_programs: Programs, ports: Ports, agents: dict[str, dict[str, Any]], trunks: Trunks
 ) -> Iterator[Gateway]:
     """One gateway, registered at both."""
-    tables = {name: registering(kamailio.port, name) for name, kamailio in trunks.items()}
+    tables = {name: registering(kamailio.port, name, username=USERS[name]) for name, kamailio in trunks.items()}
     gateway = Gateway(module_programs, ports, agents, tables).start()
     yield gateway
     gateway.assert_no_traceback()
@@ -50,8 +56,8 @@ over_both = pytest.mark.parametrize("transport", ["udp", "tcp"])
 @over_both
 def test_registers(gateway: Gateway, trunks: Trunks, transport: str) -> None:
     kamailio = trunks[transport]
-    assert kamailio.registrations(USER) == [transport]
-    (contact,) = kamailio.contacts(USER)
+    assert kamailio.registrations(USERS[transport]) == [transport]
+    (contact,) = kamailio.contacts(USERS[transport])
     address = str(contact["Address"]).lower()
     assert f"@127.0.0.1:{gateway.port}" in address
     assert ("transport=tcp" in address) == (transport == "tcp")
@@ -107,8 +113,8 @@ def test_places_calls_through_the_trunk(
     record = gateway.over(call_id)
     assert (record["direction"], record["to"], record["ended_by"]) == ("outbound", WAITS, "operator")
     assert (record["sip_status"], record["codec"]) == (200, "PCMA")
-    assert len(kamailio.requests("INVITE", USER)) == 2  # the first was challenged
-    assert ";lr" in kamailio.requests("BYE", USER)[-1]
+    assert len(kamailio.requests("INVITE", USERS[transport])) == 2  # the first was challenged
+    assert ";lr" in kamailio.requests("BYE", USERS[transport])[-1]
 
 
 def test_the_callee_hangs_up(gateway: Gateway, callees: dict[str, int], programs: Programs, ports: Ports) -> None:

@@ -52,7 +52,7 @@ def has_talked(gateway: Gateway, call_id: str) -> bool:
 
 
 def the_phone_calls(gateway: Gateway, kamailio: Kamailio, phone: PjsuaPhone) -> str:
-    phone.call(f"sip:{DIALLED}@127.0.0.1:{kamailio.port}")
+    phone.call(f"sip:{DIALLED}@127.0.0.1:{kamailio.port}{';transport=tcp' if phone.tcp else ''}")
     phone.call_state("CONFIRMED")
     call_id = gateway.answered(ALICE)["id"]
     until(lambda: has_talked(gateway, call_id), 10, "audio both ways")
@@ -66,7 +66,12 @@ def the_phone_is_called(gateway: Gateway, phone: PjsuaPhone) -> str:
     return call_id
 
 
-def test_the_phone_calls_and_hangs_up(gateway: Gateway, kamailio: Kamailio, phone: PjsuaPhone) -> None:
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_the_phone_calls_and_hangs_up(
+    gateway: Gateway, kamailio: Kamailio, start_phone: Callable[..., PjsuaPhone], tcp: bool
+) -> None:
+    phone = start_phone(kamailio, ALICE, "wonderland", tcp=tcp)
+    phone.registered()
     call_id = the_phone_calls(gateway, kamailio, phone)
     phone.hang_up()
     record = gateway.over(call_id)

@@ -15,9 +15,10 @@ PHONE = Path(__file__).with_name("pjsua_phone.py")
 class PjsuaPhone:
     """One phone, registered as `user` at `registrar` (host:port)."""
 
-    def __init__(self, program: Program, port: int, recording: Path) -> None:
+    def __init__(self, program: Program, port: int, recording: Path, tcp: bool) -> None:
         self.program = program
         self.port = port
+        self.tcp = tcp
         self.recording = recording
         """What it heard: 8 kHz mono WAV, complete when the call is over."""
 
@@ -90,4 +91,4 @@ def start_pjsua(
     arguments += ["--password", password, "--record", recording, "--log", programs.directory / f"pjsua-{port}.trace"]
     arguments += ["--play", play] if play else []
     arguments += ["--tcp"] if tcp else []
-    return PjsuaPhone(programs.start("pjsua", arguments), port, recording)
+    return PjsuaPhone(programs.start("pjsua", arguments), port, recording, tcp)

@@ -195,12 +195,12 @@ class Phone:
     def do(self, command: dict[str, str]) -> bool:
         """Run one command; False when it was the last."""
         parameter = pjsua2.CallOpParam()
+        parameter.opt.audioCount = 1
+        parameter.opt.videoCount = 0
         match command["do"]:
             case "call":
                 call = PhoneCall(self)
                 self.calls.append(call)
-                parameter.opt.audioCount = 1
-                parameter.opt.videoCount = 0
                 call.makeCall(command["uri"], parameter)
             case "hang_up":
                 parameter.statusCode = pjsua2.StatusCode(200)
@@ -208,7 +208,7 @@ class Phone:
             case "hold":
                 self.calls[-1].setHold(parameter)
             case "resume":
-                parameter.opt.flag = 1
+                parameter.opt.flag = 1  # PJSUA_CALL_UNHOLD
                 self.calls[-1].reinvite(parameter)
             case "dtmf":
                 self.calls[-1].dialDtmf(command["digits"])
