@@ -1,12 +1,14 @@
 """Logs: structlog, one JSON object a line on standard error, or coloured text on a terminal.
 
 Libraries that log through the standard library come out in the same form, from WARNING up. Nothing is logged for each
-packet; what concerns a call carries its `call_id` (bind it, or set it with `structlog.contextvars`).
+packet; what concerns a call carries its `call_id` (bind it, or set it with `structlog.contextvars`). A log that cannot
+be written (disk full, pipe closed) disturbs no call: the line is lost.
 """
 
+import contextlib
 import logging
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -23,14 +25,43 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.Except
 """Frames without their variables: those hold secrets."""
 
 
+class _Patient:
+    """A text stream for logs whose failures stay its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, or lose the text."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """As `write`."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
+class _Static:
+    """A processor: the same fields on every line, whatever task or callback logs it."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __call__(self, _logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**event, **self._fields}
+
+
 def configure_logs(config: GatewayConfig, stream: TextIO = sys.stderr, **context: Any) -> None:
     """Set up this process; `context` (such as worker=2) stands on every line. Call once, before the first log."""
     as_json = config.log_format == "json" or (config.log_format == "auto" and not stream.isatty())
     level = logging.getLevelNamesMapping()[config.log_level.upper()]
-    handler = logging.StreamHandler(stream)
+    patient = cast(TextIO, _Patient(stream))
+    shared = [*_SHARED, _Static({"gateway": config.name, **context})]
+    handler = logging.StreamHandler(patient)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
+            foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(as_json, stream)],
         )
     )
@@ -38,12 +69,11 @@ def configure_logs(config: GatewayConfig, stream: TextIO = sys.stderr, **context
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
     structlog.configure(
-        processors=[*_SHARED, *_renderers(as_json, stream)],
+        processors=[*shared, *_renderers(as_json, stream)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(patient),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(gateway=config.name, **context)
 
 
 def _renderers(as_json: bool, stream: TextIO) -> list[structlog.typing.Processor]:

@@ -1,5 +1,6 @@
 """Logs: one JSON object a line, ours and the libraries' alike."""
 
+import contextvars
 import io
 import json
 import logging
@@ -73,3 +74,27 @@ def test_console_is_text(lines):
     structlog.get_logger().info("gateway is up")
     assert "gateway is up" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
+
+
+def test_a_line_logged_from_elsewhere_names_the_gateway_too(lines):
+    stream = lines()
+    contextvars.Context().run(structlog.get_logger().info, "from a callback")
+    event = json.loads(stream.getvalue())
+    assert (event["gateway"], event["worker"]) == ("edge-1", 2)
+
+
+class Full(io.StringIO):
+    """A disk without room."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_a_log_that_cannot_be_written_disturbs_nobody(lines, monkeypatch):
+    monkeypatch.setattr(io, "StringIO", Full)
+    lines()
+    structlog.get_logger().error("lost")
+    logging.getLogger("aiohttp").error("lost as well")
