@@ -21,7 +21,7 @@ def test_the_agent_hears_speech_and_answers(
 ) -> None:
     require("tshark", "raw sockets")
     phone = baresip(offered)
-    capture = start_capture(programs, phone.rtp_ports.start, phone.rtp_ports.stop)
+    capture = start_capture(programs, phone.rtp_ports)
     phone.dial(f"sip:reception@{direct.sip}")
     phone.event("CALL_ESTABLISHED")
     call_id = direct.answered("baresip")["id"]

@@ -48,7 +48,7 @@ def test_a_call_through_the_trunk_and_back(
 def test_a_pcap_arrives_as_it_was_recorded(programs: Programs, ports: Ports) -> None:
     require("sipp", "g711a.pcap", "raw sockets", "tshark")
     callee = start_sipp(programs, ports, "callee_waits")
-    capture = start_capture(programs, callee.media_port, callee.media_port)
+    capture = start_capture(programs, range(callee.media_port, callee.media_port + 1))
     caller = start_sipp(programs, ports, "caller_pcap", f"127.0.0.1:{callee.port}", hold_ms=1500)
     caller.finish(20)
     callee.finish(5)

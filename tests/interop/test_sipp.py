@@ -109,7 +109,7 @@ def test_hold_and_resume_keep_audio_both_ways(
         for ssrc, sequence, timestamp in spurts
     ]
     session = len(agent.sessions())
-    capture = start_capture(programs, direct.rtp_ports.start, direct.rtp_ports.stop)
+    capture = start_capture(programs, direct.rtp_ports)
     caller = start_sipp(programs, ports, "caller_holds", direct.sip, caller="15550205", pcaps=pcaps)
     caller.finish(25)
     direct.ended("15550205")

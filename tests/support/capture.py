@@ -70,9 +70,9 @@ class Capture:
         return self.path
 
 
-def start_capture(programs: Programs, first: int, last: int) -> Capture:
-    """Capture UDP of the ports from `first` to `last` on loopback."""
-    return Capture(programs, f"udp portrange {first}-{last}")
+def start_capture(programs: Programs, *ports: range) -> Capture:
+    """Capture the UDP of these ports on loopback."""
+    return Capture(programs, " or ".join(f"udp portrange {part.start}-{part.stop - 1}" for part in ports))
 
 
 def _tshark(path: Path, *arguments: str) -> str:
@@ -105,6 +105,21 @@ def rtp_packets(path: Path, ports: Iterable[int]) -> list[RtpPacket]:
             )
         )
     return packets
+
+
+def faults(path: Path, *, rtp: Iterable[int], rtcp: Iterable[int], sip: int) -> list[str]:
+    """What tshark's dissectors object to: malformed packets, and whatever they call an error."""
+    decode = [*_as_rtp(rtp), *(argument for port in rtcp for argument in ("-d", f"udp.port=={port},rtcp"))]
+    objections = "_ws.malformed || _ws.expert.severity >= error"
+    return _tshark(path, *decode, "-d", f"udp.port=={sip},sip", "-Y", objections).splitlines()
+
+
+def sender_reports(path: Path, rtcp: Iterable[int]) -> list[tuple[int, int]]:
+    """Source port and SSRC of every RTCP sender report of the given ports."""
+    decode = [argument for port in rtcp for argument in ("-d", f"udp.port=={port},rtcp")]
+    fields = ["-T", "fields", "-e", "udp.srcport", "-e", "rtcp.senderssrc"]
+    lines = _tshark(path, *decode, "-Y", "rtcp.pt == 200", *fields).splitlines()
+    return [(int(port), int(ssrc.split(",")[0], 16)) for port, ssrc in (line.split("\t") for line in lines)]
 
 
 def rtp_streams(path: Path, ports: Iterable[int]) -> list[RtpStream]:
