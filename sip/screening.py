@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+from .body import SDP
 from .events import Refusal
 from .flow import Flow
 from .message import Request
-from .session import ALLOW, SDP, SUPPORTED
+from .session_refresh import SUPPORTED
+from .session_state import ALLOW
 from .session_timer import SessionExpires
 from .uri import OpaqueUri
 

@@ -5,51 +5,28 @@ Every method takes `now` (time.monotonic() seconds) and returns at once; what it
 withdrawn) does nothing.
 """
 
-import enum
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from .answer import PendingAnswer
+from .body import session_description
 from .dialog import Dialog, DialogState
 from .digest import DigestClient
 from .errors import ParseError
-from .events import Ended, Event, InfoReceived, OfferAnswered, OfferRefused, ReOffer, ReOfferWithdrawn
+from .events import Ended, Event, InfoReceived, OfferAnswered
 from .exchange import Exchange, ExchangeUser
 from .flow import Address, Flow
 from .message import Request, Response, response_to
-from .session_timer import (
-    SessionExpires,
-    SessionInterval,
-    answer_as_uas,
-    interval_as_uac,
-    interval_as_uas,
-    min_se,
-)
+from .modification import Modification
+from .session_refresh import SUPPORTED, SessionRefresh
+from .session_state import ALLOW, SessionState
 from .timers import TimerHeap
 from .transaction import ServerTransaction
 from .transaction_layer import TransactionLayer
 
-SDP = "application/sdp"
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
-SUPPORTED = "timer"
-
-
-class SessionState(enum.Enum):
-    """Life of an INVITE session."""
-
-    CALLING = "calling"
-    """Outgoing: INVITE sent, nothing came back."""
-    PROCEEDING = "proceeding"
-    """A provisional response was sent or received, or (incoming) nothing yet."""
-    CANCELLING = "cancelling"
-    """Outgoing: we gave up, the final response is awaited."""
-    ANSWERED = "answered"
-    """Incoming: 2xx sent, ACK awaited."""
-    ESTABLISHED = "established"
-    """2xx and ACK passed."""
-    ENDED = "ended"
+__all__ = ["InviteSession", "SessionOwner", "SessionState"]
 
 
 class SessionOwner(Protocol):
@@ -114,19 +91,6 @@ class SessionOwner(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _RemoteOffer:
-    """A re-INVITE or UPDATE that the owner has not answered."""
-
-    transaction: ServerTransaction
-    sdp: bytes | None
-
-
-def session_description(message: Request | Response) -> bytes | None:
-    """The SDP of a message; None when it has no body. Other content is the caller's to refuse beforehand."""
-    return message.body or None
-
-
 class InviteSession:
     """One INVITE session (RFC 3261 §13–15, RFC 3311, RFC 4028), either role. Made by UserAgent, never by hand."""
 
@@ -137,26 +101,28 @@ class InviteSession:
         self.state = SessionState.PROCEEDING
         self.call_id = call_id
         self.dialog: Dialog | None = None
+        self.digest = digest
         self.local_sdp: bytes | None = None
         """The SDP that we sent last."""
+        self.remote_allows_update = False
+        self.refresh = SessionRefresh(
+            owner.timers,
+            owner.session_expires,
+            owner.min_se,
+            lambda now: self._modification.refresh(now),
+            lambda now: self.fail(now, "session timer expired"),
+        )
         self._owner = owner
         self._user = user
-        self._digest = digest
         self._advertised: Address | None = None
-        self._remote_offer: _RemoteOffer | None = None
+        self._modification = Modification(self, owner)
         self._pending_answers: dict[int, PendingAnswer] = {}
-        self._modifying: Exchange | None = None
-        self._offered: bytes | None = None
-        self._queued_offer: bytes | None = None
         self._acks: dict[tuple[str | None, int], tuple[Flow, bytes]] = {}
         self._bye_waits = False
         self._reason_header: str | None = None
-        self._interval: SessionInterval | None = None
-        self._interval_asked = owner.session_expires
-        self._remote_allows_update = False
 
     def __repr__(self) -> str:
-        where = self.dialog.flow if self.dialog is not None else "-"
+        where = self.dialog.flow if self.dialog is not None else self._near
         return f"<{type(self).__name__} {self.call_id} {self.state.value} {where}>"
 
     @property
@@ -170,6 +136,11 @@ class InviteSession:
         """Where our requests of this session go."""
         return self._near if self.dialog is None else self.dialog.targets()[0]
 
+    @property
+    def _near(self) -> Flow:
+        """The flow by which the far end reaches us."""
+        raise NotImplementedError
+
     # What the owner may do
 
     def hang_up(self, now: float, reason_header: str | None = None) -> None:
@@ -179,49 +150,40 @@ class InviteSession:
     def bye(self, now: float, reason_header: str | None = None) -> None:
         """End the answered call; `reason_header` is a Reason header value (RFC 3326). `Ended` follows at once; before
         the ACK of our 2xx the BYE itself waits for it (RFC 3261 §15). Ignored when not answered or already over."""
-        if self.state not in (SessionState.ANSWERED, SessionState.ESTABLISHED):
-            return
-        self._hang_up_with_bye(now, "local", "bye", reason_header)
+        if self.state in (SessionState.ANSWERED, SessionState.ESTABLISHED):
+            self._end_with_bye(now, "local", "bye", reason_header, waits=self.state is SessionState.ANSWERED)
 
     def reinvite(self, sdp: bytes, now: float) -> None:
         """Offer new media inside the call. Waits while another offer is on its way, and backs off and repeats on 491.
         `OfferAnswered` or `OfferRefused` follows. Ignored when the call is not answered or already over."""
-        if self.state not in (SessionState.ANSWERED, SessionState.ESTABLISHED):
-            return
-        self._queued_offer = sdp
-        self._send_queued_offer(now)
+        if self.state in (SessionState.ANSWERED, SessionState.ESTABLISHED):
+            self._modification.offer(sdp, now)
 
     def accept_offer(self, sdp: bytes | None, now: float) -> None:
         """Answer the last ReOffer with 200; ignored when it was withdrawn."""
-        offer, self._remote_offer = self._remote_offer, None
-        if offer is None:
-            return
-        self._owner.timers.cancel(self, "offer")
-        self._accept(offer, sdp, now)
-        self._send_queued_offer(now)
+        self._modification.accept(sdp, now)
 
     def refuse_offer(self, status: int, now: float, reason: str | None = None) -> None:
         """Refuse the last ReOffer (488, 500, …); the call goes on with the media it had."""
-        offer, self._remote_offer = self._remote_offer, None
-        if offer is None:
-            return
-        self._owner.timers.cancel(self, "offer")
-        self._owner.respond(offer.transaction, status, now, reason=reason)
-        self._send_queued_offer(now)
+        self._modification.refuse(status, now, reason)
 
     def info(self, content_type: str, body: bytes, now: float) -> None:
         """Send INFO (RFC 6086). The response is not reported. Ignored when the call is not answered or already over."""
-        if self.dialog is None or self.state not in (SessionState.ANSWERED, SessionState.ESTABLISHED):
-            return
         dialog = self.dialog
+        if dialog is None or self.state not in (SessionState.ANSWERED, SessionState.ESTABLISHED):
+            return
 
         def make(_: Flow) -> Request:
-            request = self._request("INFO", dialog)
+            request = self.request_in(dialog, "INFO")
             request.headers.set("Content-Type", content_type)
             request.body = body
             return request
 
-        self._owner.exchange(make, dialog.targets(), _Unreported(), self._digest, now)
+        self._owner.exchange(make, dialog.targets(), _Unreported(), self.digest, now)
+
+    def on_timer(self, timer: str, now: float) -> None:
+        """For TimerHeap: the timers that the role sets."""
+        raise NotImplementedError
 
     # Requests of the far end inside the dialog; called by UserAgent
 
@@ -229,15 +191,15 @@ class InviteSession:
         """A request inside a dialog of this session, with known method and extensions."""
         request = transaction.request
         if not dialog.accepts(request):
-            retry = str(self._owner.rng.randint(0, 10))
-            self._owner.respond(transaction, 500, now, reason="CSeq out of order", headers=[("Retry-After", retry)])
+            retry = [("Retry-After", str(self._owner.rng.randint(0, 10)))]
+            self._owner.respond(transaction, 500, now, reason="CSeq out of order", headers=retry)
             return
         transaction.user = self
         match request.method:
             case "BYE":
                 self._on_bye(transaction, dialog, now)
             case "INVITE" | "UPDATE":
-                self._on_modification(transaction, dialog, now)
+                self._modification.on_request(transaction, dialog, now)
             case "INFO":
                 self._owner.respond(transaction, 200, now)
                 if self.state is not SessionState.ENDED:
@@ -252,27 +214,20 @@ class InviteSession:
         if pending is None:
             return False
         pending.stop()
-        self._on_acknowledged(pending, session_description(ack), now)
+        self._on_acknowledged(pending, session_description(ack))
         if self._bye_waits and not self._pending_answers:
             self._send_bye(now)
-        self._send_queued_offer(now)
+        self._modification.send_queued(now)
         return True
 
     def on_cancel(self, transaction: ServerTransaction, cancel: Request, now: float) -> None:
         """CANCEL of an INVITE that has no final response yet; the CANCEL itself is answered."""
-        offer = self._remote_offer
-        if offer is None or offer.transaction is not transaction:
-            return
-        self._remote_offer = None
-        self._owner.timers.cancel(self, "offer")
-        self._owner.respond(transaction, 487, now)
-        self._owner.emit(ReOfferWithdrawn(self))
-        self._send_queued_offer(now)
+        self._modification.withdraw(transaction, now)
 
     def on_unacknowledged(self, transaction: ServerTransaction, cause: str, now: float) -> None:
         """ServerUser: a response was not delivered. The timers of 2xx and session decide; a refusal needs no ACK."""
 
-    def _on_acknowledged(self, pending: PendingAnswer, sdp: bytes | None, now: float) -> None:
+    def _on_acknowledged(self, pending: PendingAnswer, sdp: bytes | None) -> None:
         if pending.holds_offer:
             self._owner.emit(OfferAnswered(self, sdp))
 
@@ -283,59 +238,20 @@ class InviteSession:
         if dialog is self.dialog:
             self._finish("remote", "bye", now, reason_header=transaction.request.headers.get("Reason"))
 
-    def _on_modification(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
-        request = transaction.request
-        refusal = self._modification_refusal(request, dialog)
-        if refusal is not None:
-            status, reason = refusal
-            headers: list[tuple[str, str]] = []
-            if status == 500:
-                headers.append(("Retry-After", str(self._owner.rng.randint(0, 10))))
-            elif status == 422:
-                headers.append(("Min-SE", str(self._owner.min_se)))
-            self._owner.respond(transaction, status, now, reason=reason, headers=headers)
-            return
-        dialog.refresh_target(request)
-        self._note_allow(request)
-        offer = _RemoteOffer(transaction, session_description(request))
-        if request.method == "UPDATE" and offer.sdp is None:
-            self._accept(offer, None, now)
-            return
-        self._remote_offer = offer
-        # An owner that never answers must not leave the far end waiting.
-        self._owner.timers.set(self, "offer", now + self._owner.layer.timing.give_up)
-        self._owner.emit(ReOffer(self, offer.sdp))
+    # The 2xx that we send, and their ACKs
 
-    def _modification_refusal(self, request: Request, dialog: Dialog) -> tuple[int, str] | None:
-        """Why this re-INVITE or UPDATE cannot be taken now (RFC 3261 §14.2, RFC 3311 §5.2)."""
-        if self.state is SessionState.ENDED or dialog.state is DialogState.TERMINATED:
-            return 481, "call is over"
-        asked = SessionExpires.of(request.headers)
-        if asked is not None and asked.seconds < self._owner.min_se:
-            return 422, "Session Interval Too Small"
-        if request.method == "UPDATE" and session_description(request) is None:
-            return None
-        if self._remote_offer is not None or (self.role == "uas" and self.state is SessionState.PROCEEDING):
-            return 500, "an earlier offer is not answered"
-        offering = self._modifying is not None or any(answer.holds_offer for answer in self._pending_answers.values())
-        if offering or self.state not in (SessionState.ANSWERED, SessionState.ESTABLISHED):
-            return 491, "our own offer is not answered"
-        return None
+    @property
+    def awaits_ack(self) -> bool:
+        """A 2xx of ours is not acknowledged."""
+        return bool(self._pending_answers)
 
-    def _accept(self, offer: _RemoteOffer, sdp: bytes | None, now: float) -> None:
-        transaction = offer.transaction
-        request = transaction.request
-        response = self._response(request, 200)
-        self._add_session_expires(request, response, now)
-        if sdp is not None:
-            self.local_sdp = sdp
-            response.headers.set("Content-Type", SDP)
-            response.body = sdp
-        self._owner.layer.respond(transaction, response, now)
-        if request.method == "INVITE":
-            self._await_ack(transaction, response, offer.sdp is None, now)
+    @property
+    def awaits_answer(self) -> bool:
+        """A 2xx of ours holds an offer, whose answer comes with the ACK."""
+        return any(pending.holds_offer for pending in self._pending_answers.values())
 
-    def _await_ack(self, transaction: ServerTransaction, response: Response, holds_offer: bool, now: float) -> None:
+    def await_ack(self, transaction: ServerTransaction, response: Response, holds_offer: bool, now: float) -> None:
+        """A 2xx to an INVITE or re-INVITE was sent."""
         pending = PendingAnswer(self._owner.layer, transaction, response, holds_offer, self._on_no_ack)
         self._pending_answers[response.cseq.number] = pending
         pending.start(now)
@@ -346,103 +262,9 @@ class InviteSession:
             self._pending_answers.clear()
             self._send_bye(now)
         else:
-            self._hang_up_with_bye(now, "failure", "no ACK", 'SIP;cause=408;text="no ACK"', at_once=True)
+            self.fail(now, "no ACK")
 
-    # Answers to our requests inside the dialog
-
-    def on_exchange_response(self, exchange: Exchange, response: Response, now: float) -> None:
-        """ExchangeUser, for re-INVITE and session refresh."""
-        if response.is_provisional:
-            return
-        if response.is_success:
-            self._on_modified(exchange, response, now)
-        else:
-            self._on_modification_failed(exchange, response.status, response.reason, response, now)
-
-    def on_exchange_failure(self, exchange: Exchange, status: int, reason: str, now: float) -> None:
-        """ExchangeUser, for re-INVITE and session refresh."""
-        self._on_modification_failed(exchange, status, reason, None, now)
-
-    def _on_modified(self, exchange: Exchange, response: Response, now: float) -> None:
-        request = exchange.request
-        sdp = session_description(response)
-        if request.method == "INVITE" and self.dialog is not None and not self.repeat_ack(response):
-            self._send_ack(self.dialog, request, now)
-        if exchange is not self._modifying:
-            return
-        self._modifying = None
-        if self.state is SessionState.ENDED:
-            return
-        self._refresh_target(response)
-        self._note_allow(response)
-        self._set_interval(interval_as_uac(response.headers), now)
-        if self._offered is not None:
-            self.local_sdp = self._offered
-            self._owner.emit(OfferAnswered(self, sdp))
-        self._send_queued_offer(now)
-
-    def _on_modification_failed(
-        self, exchange: Exchange, status: int, reason: str, response: Response | None, now: float
-    ) -> None:
-        if exchange is not self._modifying:
-            return
-        self._modifying = None
-        if self.state is SessionState.ENDED:
-            return
-        offered, self._offered = self._offered, None
-        if status == 491:
-            self._queued_offer = self._queued_offer or offered
-            timer = "reoffer" if offered is not None else "refresh"
-            self._owner.timers.set(self, timer, now + self._glare_wait())
-            return
-        if status == 422 and response is not None:
-            self._interval_asked = max(self._interval_asked, min_se(response.headers) or 0)
-            self._refresh(now)
-            return
-        if status in (408, 481):
-            self._hang_up_with_bye(now, "failure", f"{status} {reason} in the call", None)
-            return
-        if offered is not None:
-            self._owner.emit(OfferRefused(self, status, reason))
-        self._send_queued_offer(now)
-
-    def _glare_wait(self) -> float:
-        """RFC 3261 §14.1: the owner of the Call-ID waits longer."""
-        steps = self._owner.rng.randint(210, 400) if self.role == "uac" else self._owner.rng.randint(0, 200)
-        return steps / 100
-
-    def _send_queued_offer(self, now: float) -> None:
-        busy = (
-            self.state is not SessionState.ESTABLISHED
-            or self._modifying is not None
-            or self._remote_offer is not None
-            or bool(self._pending_answers)
-            or self._owner.timers.is_set(self, "reoffer")
-        )
-        if self._queued_offer is None or busy:
-            return
-        sdp, self._queued_offer = self._queued_offer, None
-        self._modify("INVITE", sdp, now)
-
-    def _modify(self, method: str, sdp: bytes | None, now: float) -> None:
-        dialog = self.dialog
-        if dialog is None:
-            return
-        self._offered = sdp
-
-        def make(flow: Flow) -> Request:
-            request = self._request(method, dialog)
-            request.headers.add("Contact", self._contact(flow))
-            request.headers.add("Allow", ALLOW)
-            self._ask_session_expires(request)
-            if sdp is not None:
-                request.headers.set("Content-Type", SDP)
-                request.body = sdp
-            return request
-
-        self._modifying = self._owner.exchange(make, dialog.targets(), self, self._digest, now)
-
-    # Acknowledging
+    # The 2xx that we get, and our ACKs
 
     def repeat_ack(self, response: Response) -> bool:
         """Send the ACK of a repeated 2xx again; False when this 2xx is new."""
@@ -452,9 +274,15 @@ class InviteSession:
         self._owner.layer.send_octets(*ack)
         return True
 
-    def _send_ack(self, dialog: Dialog, invite: Request, now: float) -> None:
+    def acknowledge(self, invite: Request, response: Response) -> None:
+        """A 2xx to our re-INVITE, first or repeated."""
+        if self.dialog is not None and not self.repeat_ack(response):
+            self._send_ack(self.dialog, invite)
+
+    def _send_ack(self, dialog: Dialog, invite: Request) -> None:
         number = invite.cseq.number
         ack = dialog.request("ACK", number)
+        # RFC 3261 §13.2.2.4: the ACK carries the credentials of its INVITE.
         for name in ("Authorization", "Proxy-Authorization"):
             for value in invite.headers.get_all(name):
                 ack.headers.add(name, value)
@@ -467,16 +295,20 @@ class InviteSession:
 
     # Ending
 
-    def _hang_up_with_bye(
+    def fail(self, now: float, reason: str) -> None:
+        """The far end is gone as far as we can see: BYE all the same."""
+        if self.state is not SessionState.ENDED:
+            self._end_with_bye(now, "failure", reason, f'SIP;cause=408;text="{reason}"')
+
+    def _end_with_bye(
         self,
         now: float,
         by: Literal["local", "failure"],
         reason: str,
         reason_header: str | None,
         *,
-        at_once: bool = False,
+        waits: bool = False,
     ) -> None:
-        waits = self.state is SessionState.ANSWERED and not at_once
         self._reason_header = reason_header
         self._finish(by, reason, now, keep_answers=waits)
         if waits:
@@ -486,20 +318,18 @@ class InviteSession:
 
     def _send_bye(self, now: float) -> None:
         self._bye_waits = False
-        dialog = self.dialog
-        if dialog is not None and dialog.state is not DialogState.TERMINATED:
-            self._send_bye_in(dialog, now, self._reason_header)
+        if self.dialog is not None and self.dialog.state is not DialogState.TERMINATED:
+            self._send_bye_in(self.dialog, now, self._reason_header)
 
     def _send_bye_in(self, dialog: Dialog, now: float, reason_header: str | None) -> None:
         def make(_: Flow) -> Request:
-            request = self._request("BYE", dialog)
+            request = self.request_in(dialog, "BYE")
             if reason_header is not None:
                 request.headers.add("Reason", reason_header)
             return request
 
         dialog.state = DialogState.TERMINATED
-        release = _AfterBye(self._owner, dialog)
-        self._owner.exchange(make, dialog.targets(), release, self._digest, now)
+        self._owner.exchange(make, dialog.targets(), _AfterBye(self._owner, dialog), self.digest, now)
 
     def _finish(
         self,
@@ -511,10 +341,9 @@ class InviteSession:
         reason_header: str | None = None,
         keep_answers: bool = False,
     ) -> None:
-        """The one way into ENDED; says `Ended` once."""
-        if not self._close(now, keep_answers=keep_answers):
-            return
-        self._owner.emit(Ended(self, by, reason, status, reason_header))
+        """The way into ENDED; says `Ended` once."""
+        if self._close(now, keep_answers=keep_answers):
+            self._owner.emit(Ended(self, by, reason, status, reason_header))
 
     def _close(self, now: float, *, keep_answers: bool = False) -> bool:
         """Stop everything that runs; False when it was stopped before."""
@@ -527,101 +356,39 @@ class InviteSession:
             return False
         self.state = SessionState.ENDED
         self._owner.timers.cancel_all(self)
-        self._queued_offer = None
-        offer, self._remote_offer = self._remote_offer, None
-        if offer is not None:
-            self._owner.respond(offer.transaction, 487, now)
+        self.refresh.stop()
+        self._modification.close(now)
         return True
-
-    # Session timer (RFC 4028)
-
-    def on_timer(self, timer: str, now: float) -> None:
-        """For TimerHeap."""
-        match timer:
-            case "refresh":
-                self._refresh(now)
-            case "expire":
-                header = 'SIP;cause=408;text="Session timer expired"'
-                self._hang_up_with_bye(now, "failure", "session timer expired", header)
-            case "reoffer":
-                self._send_queued_offer(now)
-            case "offer":
-                self.refuse_offer(504, now, "no answer from the application")
-
-    def _refresh(self, now: float) -> None:
-        if self._interval is None or not self._interval.we_refresh:
-            return
-        if self._modifying is not None or self._remote_offer is not None or self._pending_answers:
-            # What is under way refreshes the session itself, or ends soon.
-            self._owner.timers.set(self, "refresh", now + self._glare_wait())
-        elif self._remote_allows_update or self.local_sdp is None:
-            self._modify("UPDATE", None, now)
-        else:
-            self._modify("INVITE", self.local_sdp, now)
-
-    def _set_interval(self, interval: SessionInterval | None, now: float) -> None:
-        timers = self._owner.timers
-        self._interval = interval
-        timers.cancel(self, "refresh")
-        timers.cancel(self, "expire")
-        if interval is None:
-            return
-        timers.set(self, "expire", now + interval.expire_after)
-        if interval.we_refresh:
-            timers.set(self, "refresh", now + interval.refresh_after)
-
-    def _add_session_expires(self, request: Request, response: Response, now: float) -> None:
-        answer = answer_as_uas(request.headers, self._interval)
-        self._set_interval(interval_as_uas(answer), now)
-        if answer is None:
-            return
-        response.headers.add("Session-Expires", str(answer))
-        if answer.refresher == "uac":
-            response.headers.add("Require", "timer")
-
-    def _ask_session_expires(self, request: Request) -> None:
-        request.headers.add("Supported", SUPPORTED)
-        running = self._interval
-        if running is not None:
-            refresher: Literal["uac", "uas"] = "uac" if running.we_refresh else "uas"
-            asked = SessionExpires(max(running.seconds, self._interval_asked), refresher)
-        elif self._interval_asked:
-            asked = SessionExpires(self._interval_asked)
-        else:
-            return
-        request.headers.add("Session-Expires", str(asked))
-        request.headers.add("Min-SE", str(max(self._owner.min_se, 90)))
 
     # Building messages
 
-    def _request(self, method: str, dialog: Dialog) -> Request:
+    def request_in(self, dialog: Dialog, method: str) -> Request:
+        """Our next request in `dialog`."""
         request = dialog.request(method)
         request.headers.add("User-Agent", self._owner.product)
         return request
 
-    def _response(self, request: Request, status: int, reason: str | None = None) -> Response:
+    def response(self, request: Request, status: int) -> Response:
         """A response that may create or refresh the dialog."""
         tag = self.dialog.id.local_tag if self.dialog is not None else None
-        response = response_to(request, status, reason, tag)
-        response.headers.add("Contact", self._contact(self._near))
+        response = response_to(request, status, None, tag)
+        response.headers.add("Contact", self.contact(self._near))
         response.headers.add("Allow", ALLOW)
         response.headers.add("Supported", SUPPORTED)
         response.headers.add("Server", self._owner.product)
         return response
 
-    @property
-    def _near(self) -> Flow:
-        """The flow by which the far end reaches us."""
-        raise NotImplementedError
-
-    def _contact(self, flow: Flow) -> str:
+    def contact(self, flow: Flow) -> str:
+        """Our Contact value in this session towards `flow`."""
         return self._owner.contact(flow, self._user, self._advertised)
 
-    def _note_allow(self, message: Request | Response) -> None:
+    def note_allow(self, message: Request | Response) -> None:
+        """Remember what the far end says it can do."""
         if "Allow" in message.headers:
-            self._remote_allows_update = message.headers.has_token("Allow", "UPDATE")
+            self.remote_allows_update = message.headers.has_token("Allow", "UPDATE")
 
-    def _refresh_target(self, response: Response) -> None:
+    def refresh_target(self, response: Response) -> None:
+        """Take the Contact of a 2xx."""
         if self.dialog is None:
             return
         try:

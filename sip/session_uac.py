@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from .body import SDP, session_description
 from .dialog import Dialog, DialogState
 from .digest import DigestClient
 from .errors import ParseError
@@ -10,8 +11,9 @@ from .exchange import Exchange
 from .flow import Flow
 from .headers import Headers
 from .message import Request, Response
-from .session import ALLOW, SDP, InviteSession, SessionOwner, SessionState, session_description
-from .session_timer import interval_as_uac, min_se
+from .session import InviteSession, SessionOwner
+from .session_state import ALLOW, SessionState
+from .session_timer import interval_as_uac
 from .uri import NameAddr, Uri
 
 
@@ -92,13 +94,11 @@ class OutgoingSession(InviteSession):
                     self._invite.abandon()
                 self._drop_early()
                 self._finish("local", self._cancel_reason, now)
-            case _:
-                super().on_timer(timer, now)
 
     # The INVITE
 
     def _send_invite(self, now: float) -> None:
-        self._invite = self._owner.exchange(self._make_invite, self._targets, self, self._digest, now)
+        self._invite = self._owner.exchange(self._make_invite, self._targets, self, self.digest, now)
 
     def _make_invite(self, flow: Flow) -> Request:
         self._cseq += 1
@@ -109,13 +109,13 @@ class OutgoingSession(InviteSession):
         headers.add("To", str(self._to))
         headers.add("Call-ID", self.call_id)
         headers.add("CSeq", f"{self._cseq} INVITE")
-        headers.add("Contact", self._contact(flow))
+        headers.add("Contact", self.contact(flow))
         headers.add("Allow", ALLOW)
         headers.add("User-Agent", self._owner.product)
         for name, value in self._headers:
             headers.add(name, value)
         request = Request("INVITE", self.uri, headers=headers)
-        self._ask_session_expires(request)
+        self.refresh.ask(request)
         headers.set("Content-Type", SDP)
         request.body = self.local_sdp or b""
         return request
@@ -143,10 +143,10 @@ class OutgoingSession(InviteSession):
     # Responses
 
     def on_exchange_response(self, exchange: Exchange, response: Response, now: float) -> None:
-        """ExchangeUser, for the INVITE; the rest is the base's."""
+        """ExchangeUser, for the INVITE."""
         if exchange is not self._invite:
-            super().on_exchange_response(exchange, response, now)
-        elif response.is_provisional:
+            return
+        if response.is_provisional:
             self._on_provisional(exchange, response, now)
         elif response.is_success:
             self.on_success(exchange.request, response, now)
@@ -156,8 +156,8 @@ class OutgoingSession(InviteSession):
     def on_exchange_failure(self, exchange: Exchange, status: int, reason: str, now: float) -> None:
         """ExchangeUser."""
         if exchange is not self._invite:
-            super().on_exchange_failure(exchange, status, reason, now)
-        elif self.state is SessionState.CANCELLING:
+            return
+        if self.state is SessionState.CANCELLING:
             self._drop_early()
             self._finish("local", self._cancel_reason, now)
         else:
@@ -200,20 +200,20 @@ class OutgoingSession(InviteSession):
             dialog.state = DialogState.CONFIRMED
         # CSeq goes on from the INVITE that succeeded, which may be a later try than the one of the early dialog.
         dialog.local_cseq = max(dialog.local_cseq, invite.cseq.number)
-        self._send_ack(dialog, invite, now)
+        self._send_ack(dialog, invite)
         if self.dialog is not None:
             self._send_bye_in(dialog, now, 'SIP;cause=200;text="Call completed elsewhere"')
             return
         self.dialog = dialog
         self._drop_early()
-        self._note_allow(response)
+        self.note_allow(response)
         if self.state not in (SessionState.CALLING, SessionState.PROCEEDING):
             self._finish("local", self._cancel_reason, now)
             self._send_bye(now)
             return
         self._owner.timers.cancel(self, "ring limit")
         self.state = SessionState.ESTABLISHED
-        self._set_interval(interval_as_uac(response.headers), now)
+        self.refresh.agree(interval_as_uac(response.headers), now)
         self._owner.emit(Answered(self, session_description(response) or self._early_sdp.get(tag)))
 
     def _on_refused(self, exchange: Exchange, response: Response, now: float) -> None:
@@ -221,9 +221,7 @@ class OutgoingSession(InviteSession):
             self._drop_early()
             self._finish("local", self._cancel_reason, now, status=response.status)
             return
-        wanted = min_se(response.headers)
-        if response.status == 422 and wanted is not None and wanted > self._interval_asked > 0:
-            self._interval_asked = wanted
+        if response.status == 422 and self.refresh.raise_to(response.headers):
             self._drop_early()
             self._send_invite(now)
             return

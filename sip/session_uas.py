@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from .answer import PendingAnswer
+from .body import SDP, session_description
 from .dialog import Dialog, DialogState
 from .digest import DigestClient
 from .errors import LocalError
@@ -11,7 +12,8 @@ from .flow import Address, Flow
 from .grammar import quote
 from .headers import parse_number
 from .message import Request, reason_phrase
-from .session import SDP, InviteSession, SessionOwner, SessionState, session_description
+from .session import InviteSession, SessionOwner
+from .session_state import SessionState
 from .transaction import ServerTransaction
 
 REPEAT_PROVISIONAL = 60.0
@@ -44,7 +46,7 @@ class IncomingSession(InviteSession):
         self._transaction = transaction
         self._provisional: tuple[int, bytes | None] | None = None
         transaction.user = self
-        self._note_allow(self.request)
+        self.note_allow(self.request)
 
     @property
     def _near(self) -> Flow:
@@ -73,7 +75,7 @@ class IncomingSession(InviteSession):
         if not self._unanswered:
             return
         self._provisional = status, sdp
-        response = self._response(self.request, status)
+        response = self.response(self.request, status)
         if sdp is not None:
             self.local_sdp = sdp
             response.headers.set("Content-Type", SDP)
@@ -89,12 +91,12 @@ class IncomingSession(InviteSession):
         self.state = SessionState.ANSWERED
         self.dialog.state = DialogState.CONFIRMED
         self.local_sdp = sdp
-        response = self._response(self.request, 200)
-        self._add_session_expires(self.request, response, now)
+        response = self.response(self.request, 200)
+        self.refresh.answer(self.request, response, now)
         response.headers.set("Content-Type", SDP)
         response.body = sdp
         self._owner.layer.respond(self._transaction, response, now)
-        self._await_ack(self._transaction, response, self.remote_offer is None, now)
+        self.await_ack(self._transaction, response, self.remote_offer is None, now)
 
     def reject(
         self,
@@ -137,20 +139,18 @@ class IncomingSession(InviteSession):
             case "ring limit" if self._unanswered:
                 self._refuse(480, now, "nobody answered in time")
                 self._finish("failure", "nobody answered in time", now, status=480)
-            case _:
-                super().on_timer(timer, now)
 
     def _on_bye(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
         if self._unanswered:
             self._refuse(487, now)
         super()._on_bye(transaction, dialog, now)
 
-    def _on_acknowledged(self, pending: PendingAnswer, sdp: bytes | None, now: float) -> None:
+    def _on_acknowledged(self, pending: PendingAnswer, sdp: bytes | None) -> None:
         if self.state is SessionState.ANSWERED:
             self.state = SessionState.ESTABLISHED
             self._owner.emit(Confirmed(self, sdp if pending.holds_offer else None))
         elif self.state is SessionState.ESTABLISHED:
-            super()._on_acknowledged(pending, sdp, now)
+            super()._on_acknowledged(pending, sdp)
 
     def _refuse(
         self,

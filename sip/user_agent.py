@@ -13,6 +13,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from .addresses import OwnAddresses
+from .body import SDP
 from .dialog import Dialog, DialogId
 from .digest import Credentials, DigestClient
 from .errors import LocalError, ParseError
@@ -23,7 +25,9 @@ from .health import HealthCheck
 from .message import Request, Response, is_keepalive, parse_message, reason_phrase, response_to
 from .registration import Backoff, Registration
 from .screening import Screen, refusal_in_dialog, refusal_of_invite, refusal_of_request
-from .session import ALLOW, SDP, SUPPORTED, InviteSession
+from .session import InviteSession
+from .session_refresh import SUPPORTED
+from .session_state import ALLOW
 from .session_uac import OutgoingSession
 from .session_uas import IncomingSession
 from .timers import TimerHeap, Timing
@@ -76,15 +80,14 @@ class UserAgent:
         self.on_output: Callable[[], None] | None = None
         self.rng = rng
         self.timers = TimerHeap()
-        self.layer = TransactionLayer(config.timing, self.timers, rng, self._sent_by, self, self._transmit)
+        self._addresses = OwnAddresses(local_address, config.public_host, config.public_port)
+        self.layer = TransactionLayer(config.timing, self.timers, rng, self._addresses.sent_by, self, self._transmit)
         self.product = config.user_agent
         self.session_expires = config.session_expires
         self.min_se = config.min_se
         self.ring_limit = config.ring_limit
-        self._local_address = local_address
         self._screen = screen
         self._refusals = StreamRefusals()
-        self._learned: dict[tuple[str, str], Address] = {}
         self._dialogs: dict[DialogId, tuple[Dialog, InviteSession]] = {}
         self._registrations: dict[str, Registration] = {}
         self._digests: dict[Credentials, DigestClient] = {}
@@ -245,10 +248,7 @@ class UserAgent:
 
     def advertised(self, flow: Flow) -> Address:
         """Our address as `flow`'s peer should see it: configured, else learned, else local."""
-        if self.config.public_host is not None:
-            return self._sent_by(flow)
-        learned = self._learned.get((flow.transport, flow.host))
-        return learned or self._local_address(flow)
+        return self._addresses.advertised(flow)
 
     @property
     def live_transactions(self) -> int:
@@ -274,11 +274,7 @@ class UserAgent:
 
     def contact(self, flow: Flow, user: str | None, advertised: Address | None = None) -> str:
         """Our Contact value towards `flow`."""
-        address = advertised or self.advertised(flow)
-        uri = SipUri(host=address.host, user=user, port=address.port)
-        if flow.transport != "udp":
-            uri = uri.with_param("transport", flow.transport)
-        return f"<{uri}>"
+        return self._addresses.contact(flow, user, advertised)
 
     def exchange(
         self,
@@ -374,25 +370,8 @@ class UserAgent:
 
     def _receive_response(self, response: Response, source: Flow, now: float) -> None:
         if self.layer.expects(response):
-            self._learn(response, source)
+            self._addresses.learn(response, source)
         self.layer.receive_response(response, source, now)
-
-    def _learn(self, response: Response, source: Flow) -> None:
-        """Where the peer saw our request come from (RFC 3581). A stream's port is that of one connection: it is worth
-        telling only behind a NAT, where no other would reach us."""
-        via = response.top_via
-        local = self._local_address(source)
-        host = via.received or via.host
-        if source.reliable and host == local.host:
-            address = local
-        else:
-            address = Address(host, via.rport or via.port or local.port)
-        if via.received is None and via.rport is None:
-            return
-        if address == local:
-            self._learned.pop((source.transport, source.host), None)
-        else:
-            self._learned[source.transport, source.host] = address
 
     def _malformed(self, error: ParseError, octets: int, source: Flow) -> None:
         self.counters["malformed"] += 1
@@ -451,7 +430,7 @@ class UserAgent:
     def _on_invite(self, transaction: ServerTransaction, source: Flow, now: float) -> None:
         request = transaction.request
         dialog = Dialog.from_request(request, self._tag(), source, self.rng.randint(1, 2**16))
-        known = self._known_address(request.uri)
+        known = self._addresses.known(request.uri)
         session = IncomingSession(self, transaction, source, dialog, request.uri.user, known, self._inbound_digest())
         self.add_dialog(dialog, session)
         session.start(now)
@@ -468,20 +447,7 @@ class UserAgent:
     def _find_dialog(self, request: Request) -> tuple[Dialog, InviteSession] | None:
         return self._dialogs.get(DialogId(request.call_id, request.to.tag or "", request.from_.tag))
 
-    def _known_address(self, uri: Uri) -> Address | None:
-        """A Request-URI that names an address learned for a registration is our Contact come back: keep showing it."""
-        if not isinstance(uri, SipUri):
-            return None
-        address = Address(uri.host, uri.port or 5060)
-        return address if address in self._learned.values() else None
-
     # Small things
-
-    def _sent_by(self, flow: Flow) -> Address:
-        local = self._local_address(flow)
-        if self.config.public_host is None:
-            return local
-        return Address(self.config.public_host, self.config.public_port or local.port)
 
     def _transmit(self, flow: Flow, data: bytes) -> None:
         self._outbox.append((flow, data))

@@ -805,7 +805,7 @@ def test_the_caller_refreshes_at_half_the_interval_with_update():
 def test_without_update_the_refresh_is_a_reinvite_with_the_same_sdp():
     pair = Pair(session_expires=90)
     pair.up()
-    pair.out._remote_allows_update = False
+    pair.out.remote_allows_update = False
     pair.bob.on_event = lambda event: (
         event.session.accept_offer(ANSWER, pair.net.now) if isinstance(event, ReOffer) else None
     )
