@@ -234,7 +234,7 @@ class Call:
             case WorkerLost(reason=reason):
                 return CallOver("gateway", f"media worker lost: {reason}")
             case OperatorHangUp(by=by, reason=reason):
-                return CallOver(by, reason, 480)
+                return CallOver(by, reason, 503 if by == "gateway" else 480)
         return None
 
     def _alarm(self, alarm: MediaAlarm) -> None:

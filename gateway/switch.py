@@ -39,6 +39,7 @@ from .errors import CallRefused
 from .http import LiveCall, Readiness
 from .ids import new_call_id
 from .inbound import InboundCall
+from .log_limit import LogLimit
 from .messages import Configure, Fact, OpenLeg
 from .outbound import OutboundCall
 from .record import CallRecord
@@ -50,7 +51,11 @@ log = structlog.get_logger(__name__)
 
 RETRY_AFTER = 5
 """Seconds in Retry-After when the gateway or a trunk is full."""
+RETRY_AFTER_STOP = 30
+"""Seconds in Retry-After when the gateway stops: a restart takes less."""
 UNREGISTER_TIMEOUT = 2.0
+BYE_TIMEOUT = 2.0
+"""Seconds for the far ends to answer our BYEs before the sockets close: enough for two repetitions."""
 
 
 class RecordSink(Protocol):
@@ -73,7 +78,9 @@ class Switch:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pool = WorkerPool(self, config.gateway.worker_count, self._configure())
         self._quiet = asyncio.Event()
+        self._started = False
         self._draining = False
+        self._limit = LogLimit()
         self._transport: SipTransport | None = None
         self._ua: UserAgent | None = None
 
@@ -99,6 +106,7 @@ class Switch:
         self._transport.run(self._ua, self._on_sip)
         for trunk in self.trunks.values():
             self._spawn(trunk.run())
+        self._started = True
         log.info("gateway is up", listen=self._transport.listening, trunks=list(self.trunks))
 
     def _spawn(self, story: Coroutine[Any, Any, None]) -> None:
@@ -133,15 +141,28 @@ class Switch:
             except TimeoutError:
                 log.error("calls did not end in time", calls=[repr(call) for call in self.calls.values()])
         await self._unregister()
+        await self._byes_answered()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.stop()
         if self._transport is not None:
             await self._transport.close()
+        self._limit.flush()
+
+    async def _byes_answered(self) -> None:
+        for _ in range(int(BYE_TIMEOUT / 0.02)):
+            if self._ua is None or not self._ua.live_sessions:
+                return
+            await asyncio.sleep(0.02)
+
+    def retry_trunks(self) -> None:
+        """Try every trunk that is down again at once."""
+        for trunk in self.trunks.values():
+            trunk.retry(time.monotonic())
 
     async def _unregister(self) -> None:
-        registered = [trunk for trunk in self.trunks.values() if trunk.registration is not None and trunk.up]
+        registered = [trunk for trunk in self.trunks.values() if trunk.registration is not None]
         for trunk in registered:
             trunk.changed.clear()
             trunk.close(time.monotonic())
@@ -168,21 +189,24 @@ class Switch:
         """Judged before any state is made for a request outside a dialog."""
         allowed = self.config.sip.allow
         if allowed and not any(ip_address(source.host) in network for network in allowed):
-            return Refusal(403, "Source not in sip.allow")
+            return Refusal(403, "Source not in sip.allow", stateless=True)
         trunk = self._trunk_of(request, source)
         if trunk is None:
-            return Refusal(403, "Source belongs to no trunk")
+            return Refusal(403, "Source belongs to no trunk", stateless=True)
         if request.method != "INVITE":
             return None
-        full = (("Retry-After", str(RETRY_AFTER)),)
-        if len(self.calls) >= self.config.gateway.max_calls:
-            self._record_refusal(request, trunk, f"gateway is full ({self.config.gateway.max_calls} calls)")
-            return Refusal(503, "Gateway is full", full)
-        limit = trunk.config.max_calls
+        most, limit = self.config.gateway.max_calls, trunk.config.max_calls
+        if self._draining:
+            return self._no_room(request, trunk, "Gateway is stopping", "", RETRY_AFTER_STOP)
+        if len(self.calls) >= most:
+            return self._no_room(request, trunk, "Gateway is full", f" ({most} calls)", RETRY_AFTER)
         if limit is not None and trunk.calls >= limit:
-            self._record_refusal(request, trunk, f"trunk is full ({limit} calls)")
-            return Refusal(503, "Trunk is full", full)
+            return self._no_room(request, trunk, "Trunk is full", f" ({limit} calls)", RETRY_AFTER)
         return None
+
+    def _no_room(self, request: Request, trunk: Trunk, check: str, detail: str, retry_after: int) -> Refusal:
+        self._record_refusal(request, trunk, check[0].lower() + check[1:] + detail)
+        return Refusal(503, check, (("Retry-After", str(retry_after)),))
 
     def _trunk_of(self, request: Request, source: Flow) -> Trunk | None:
         return trunk_of(list(self.trunks.values()), source, (_user(request.uri), _user(request.to.uri)))
@@ -212,7 +236,7 @@ class Switch:
                 self._incoming(event)
             case RegistrationChanged(name=name) | PeerReachable(name=name) | PeerUnreachable(name=name):
                 self.trunks[name].on_event(event)
-            case RequestRefused():
+            case RequestRefused() if self._limit.allows("request refused", event.source.host):
                 log.warning(
                     "request refused",
                     method=event.method,
@@ -222,8 +246,10 @@ class Switch:
                     uri=event.uri,
                     sip_call_id=event.call_id,
                 )
-            case MalformedReceived():
+            case MalformedReceived() if self._limit.allows("malformed message", event.source.host):
                 log.warning("malformed message", source=str(event.source), reason=event.reason, octets=event.octets)
+            case RequestRefused() | MalformedReceived():
+                return
             case _:
                 call = self._by_session.get(event.session)
                 if call is not None:
@@ -324,6 +350,9 @@ class Switch:
         readiness = Readiness(reasons=[], parts={})
         if self._draining:
             readiness.reasons.append("gateway is stopping")
+        elif not self._started:
+            readiness.reasons.append("gateway is starting")
+            return readiness
         for trunk in self.trunks.values():
             readiness.parts[f"trunk {trunk.name}"] = trunk.state
             if not trunk.up:
@@ -341,11 +370,12 @@ class Switch:
 
     async def place_call(self, to: str, agent: str, trunk: str | None) -> str:
         """Start an outbound call; its story is in the record."""
+        if self._draining or not self._started:
+            raise CallRefused(503, f"the gateway is {'stopping' if self._draining else 'starting'}", RETRY_AFTER)
         if agent not in self.config.agents:
             raise CallRefused(404, f"there is no agent {agent!r}")
         chosen = self._choose_trunk(trunk)
-        if self._draining:
-            raise CallRefused(503, "the gateway is stopping")
+        chosen.check_number(to)
         limit = chosen.config.max_calls
         if len(self.calls) >= self.config.gateway.max_calls or (limit is not None and chosen.calls >= limit):
             raise CallRefused(503, "all lines are in use", RETRY_AFTER)

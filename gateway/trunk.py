@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import structlog
 
@@ -13,9 +14,11 @@ from ..sip.events import PeerReachable, PeerUnreachable, RegistrationChanged
 from ..sip.flow import Flow
 from ..sip.registration import Registration
 from ..sip.resolver import Resolver
+from ..sip.uri import parse_uri
 from ..sip.user_agent import UserAgent
 from .addresses import bracketed
 from .config import TrunkConfig
+from .errors import CallRefused
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +85,13 @@ class Trunk:
         port = f":{server.port}" if server.port else ""
         return f"sip:{number}@{self.domain}{port if self.config.domain is None else ''}"
 
+    def check_number(self, number: str) -> None:
+        """Raises CallRefused (400) when no INVITE can be sent to this number."""
+        try:
+            parse_uri(self.uri_for(number))
+        except SipError as error:
+            raise CallRefused(400, f"{number!r} is neither a number nor a SIP URI: {error}") from None
+
     def owns(self, source: Flow) -> bool:
         """True when signalling from this address is this trunk's."""
         if source.host in self._hosts:
@@ -102,15 +112,21 @@ class Trunk:
         while True:
             try:
                 await self._resolve()
+                if self.config.registers:
+                    self._register()
             except SipError as error:
                 self._set_state("failed" if self.config.registers else "unreachable", str(error))
                 await asyncio.sleep(RESOLVE_RETRY)
                 continue
             if self.config.registers:
-                self._register()
                 await asyncio.sleep(RESOLVE_EVERY)
             else:
                 await self._probe_until_stale()
+
+    def retry(self, now: float) -> None:
+        """When the registration is down: try again now, whatever its back-off says."""
+        if self.registration is not None and not self.up:
+            self.registration.retry(now)
 
     async def _resolve(self) -> None:
         self.targets = await self._resolver.resolve(str(self.config.server))
@@ -164,7 +180,9 @@ class Trunk:
             case RegistrationChanged(state="registered"):
                 self._set_state("registered", f"for {event.expires or 0:.0f} s")
             case RegistrationChanged(state="failed"):
-                self._set_state("failed", event.reason)
+                self._set_state("failed", event.reason, retry_in_s=round(event.retry_in or 0), retry_now="send SIGHUP")
+            case RegistrationChanged(state="registering") if self.state == "starting":
+                self.reason = f"{event.reason}, no answer yet"
             case RegistrationChanged(state="unregistered"):
                 self._set_state("unregistered", event.reason)
             case PeerReachable():
@@ -172,14 +190,14 @@ class Trunk:
             case PeerUnreachable():
                 self._set_state("unreachable", event.reason)
 
-    def _set_state(self, state: str, reason: str) -> None:
+    def _set_state(self, state: str, reason: str, **more: Any) -> None:
         if (state, reason) == (self.state, self.reason):
             return
         changed, self.state, self.reason = state != self.state, state, reason
         self.changed.set()
         if changed:
             level = log.info if self.up or state == "unregistered" else log.error
-            level("trunk " + state, trunk=self.name, reason=reason, server=str(self.config.server))
+            level("trunk " + state, trunk=self.name, reason=reason, server=str(self.config.server), **more)
 
 
 def trunk_of(trunks: Sequence[Trunk], source: Flow, users: Sequence[str | None]) -> Trunk | None:

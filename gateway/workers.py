@@ -1,7 +1,8 @@
 """The media workers as the switch sees them: start them, give each leg to one, notice when one dies.
 
 A worker is a process behind a local stream socket (or, with `workers = 0`, the same code in this process).
-A worker that dies is reported once with the legs it carried, and another is started in its place.
+A worker that dies is reported once with the legs it carried, and another is started in its place. One that runs but
+says nothing for STUCK_AFTER (it reports each second) is killed, and so dies like any other.
 """
 
 import asyncio
@@ -24,6 +25,9 @@ READY_TIMEOUT = 20.0
 """Seconds from start until a worker must report; importing the media libraries takes most of it."""
 RESTART_DELAY = 0.5
 RESTART_DELAY_MAX = 30.0
+STUCK_AFTER = 5.0
+"""Seconds of silence after which a ready worker is taken for stuck; it says how it is once a second."""
+WATCH_INTERVAL = 1.0
 STABLE_AFTER = 60.0
 """A worker that lived this long, seconds, dies for a new reason: its replacement starts at once."""
 
@@ -90,6 +94,9 @@ class WorkerProcess(asyncio.Protocol):
         self.status: WorkerStatus | None = None
         self.pid: int | None = None
         self.started_at = 0.0
+        self.heard_at = 0.0
+        """When it last said anything, the loop's seconds."""
+        self.stuck = False
         self.up = asyncio.Event()
         self._listener = listener
         self._on_exit = on_exit
@@ -123,13 +130,17 @@ class WorkerProcess(asyncio.Protocol):
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()
         self.ready = False
-        self._on_exit(self, f"killed by signal {-code}" if code < 0 else f"exited with status {code}")
+        if self.stuck:
+            self._on_exit(self, "stuck: it said nothing any more")
+        else:
+            self._on_exit(self, f"killed by signal {-code}" if code < 0 else f"exited with status {code}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
         try:
             facts = self._framer.feed(data)
         except msgspec.DecodeError as error:
@@ -148,6 +159,14 @@ class WorkerProcess(asyncio.Protocol):
     def send(self, order: Order) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode(order))
+
+    def check(self, now: float) -> None:
+        """Kill the process when it is stuck."""
+        silent = now - max(self.heard_at, self.started_at)
+        if not self.stuck and silent > (STUCK_AFTER if self.ready else READY_TIMEOUT):
+            self.stuck = True
+            log.error("media worker is stuck, killing it", worker=self.name, pid=self.pid, silent_s=round(silent, 1))
+            self.kill()
 
     def kill(self) -> None:
         """End the process at once."""
@@ -179,6 +198,7 @@ class WorkerPool:
         self._stopping = False
         self._restarts: set[asyncio.Task[None]] = set()
         self._failures = 0
+        self._watch: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         states = ", ".join(f"{w.name}={'ready' if w.ready else 'down'}/{len(w.legs)}" for w in self._workers)
@@ -195,18 +215,40 @@ class WorkerPool:
             self._workers.append(worker)
             worker.start(self._configure)
             return
-        for index in range(self._count):
-            await self._spawn(index)
+        try:
+            for index in range(self._count):
+                await self._spawn(index)
+        except OSError as error:
+            raise WorkerError(f"media workers cannot be started: {error}") from error
         started = [worker.up.wait() for worker in self._workers if isinstance(worker, WorkerProcess)]
         try:
             await asyncio.wait_for(asyncio.gather(*started), READY_TIMEOUT)
         except TimeoutError:
             raise WorkerError(f"media workers not ready after {READY_TIMEOUT:.0f} s: {self!r}") from None
+        self._watch_after(WATCH_INTERVAL)
+
+    def _watch_after(self, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(delay, self._look_after, loop.time() + delay)
+
+    def _look_after(self, due: float) -> None:
+        """Find stuck workers; when this process itself was held up, what they said meanwhile is still to be read."""
+        now = asyncio.get_running_loop().time()
+        for worker in self._workers:
+            if isinstance(worker, WorkerProcess):
+                if now - due > WATCH_INTERVAL:
+                    worker.heard_at = now
+                worker.check(now)
+        self._watch_after(WATCH_INTERVAL)
 
     async def _spawn(self, index: int) -> None:
         worker = WorkerProcess(index, self._listener, self._exited)
         self._workers.append(worker)
-        await worker.start(self._share(index))
+        try:
+            await worker.start(self._share(index))
+        except OSError:
+            self._workers.remove(worker)
+            raise
 
     def _share(self, index: int) -> Configure:
         """The configuration with the worker's own part of the port range: workers never compete for a port."""
@@ -239,9 +281,17 @@ class WorkerPool:
         task.add_done_callback(self._restarts.discard)
 
     async def _restart(self, index: int, delay: float) -> None:
-        await asyncio.sleep(delay)
-        if not self._stopping:
-            await self._spawn(index)
+        while not self._stopping:
+            await asyncio.sleep(delay)
+            try:
+                await self._spawn(index)
+            except OSError as error:
+                log.error(
+                    "media worker cannot be started", index=index, reason=str(error), retry_in_s=RESTART_DELAY_MAX
+                )
+                delay = RESTART_DELAY_MAX
+            else:
+                return
 
     def pick(self, order: OpenLeg) -> Worker | None:
         """Give a new leg to the ready worker with the fewest; None when none is ready."""
@@ -256,6 +306,8 @@ class WorkerPool:
     async def stop(self) -> None:
         """End every worker."""
         self._stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
         for task in self._restarts:
             task.cancel()
         await asyncio.gather(*(worker.stop() for worker in list(self._workers)))

@@ -187,6 +187,9 @@ class Refusal:
     reason: str
     """Reason phrase; names the check that failed."""
     headers: tuple[tuple[str, str], ...] = field(default=())
+    stateless: bool = False
+    """Forget the request at once (RFC 3261 §8.2.7): a stranger's costs no memory, and gets one answer instead of eleven
+    until an ACK comes."""
 
 
 Event = (

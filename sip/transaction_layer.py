@@ -159,8 +159,8 @@ class TransactionLayer:
         """Send again what `send` returned."""
         self._transmit(flow, octets)
 
-    def abandon(self, transaction: ClientTransaction) -> None:
-        """Forget a client transaction at once; its user hears no more of it (RFC 3261 §9.1, no answer after CANCEL)."""
+    def abandon(self, transaction: Transaction) -> None:
+        """Forget a transaction at once; its user hears no more of it (RFC 3261 §8.2.7, and §9.1 after CANCEL)."""
         transaction.state = TransactionState.TERMINATED
         self._remove(transaction)
 

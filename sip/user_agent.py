@@ -8,6 +8,7 @@ called when there is something to drain and was not before, so that a shell need
 Nothing that comes from the network raises: it is answered, reported as an event, or counted in `counters`.
 """
 
+import hashlib
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -94,6 +95,7 @@ class UserAgent:
         self._outbox: list[tuple[Flow, bytes]] = []
         self._events: deque[Event] = deque()
         self._announced = False
+        self._secret = self._tag()
 
     def __repr__(self) -> str:
         return (
@@ -420,7 +422,9 @@ class UserAgent:
         refusal = refusal or refusal_of_request(request) or self._refusal_while_draining(request)
         if refusal is None and request.method == "INVITE":
             refusal = refusal_of_invite(request, self.min_se)
-        if refusal is not None:
+        if refusal is not None and refusal.stateless:
+            self._refuse_and_forget(transaction, refusal, now)
+        elif refusal is not None:
             self._refuse(transaction, refusal, now)
         elif isinstance(transaction, InviteServerTransaction):
             self._on_invite(transaction, source, now)
@@ -443,6 +447,14 @@ class UserAgent:
 
     def _refuse(self, transaction: ServerTransaction, refusal: Refusal, now: float) -> None:
         self.respond(transaction, refusal.status, now, reason=refusal.reason, headers=refusal.headers)
+
+    def _refuse_and_forget(self, transaction: ServerTransaction, refusal: Refusal, now: float) -> None:
+        """A repeated request gets the same answer, tag included, though nothing is remembered of the first."""
+        request = transaction.request
+        seed = "\0".join((self._secret, request.call_id, request.from_.tag or "", request.top_via.branch or ""))
+        tag = hashlib.sha256(seed.encode(errors="surrogateescape")).hexdigest()[:16]
+        self.respond(transaction, refusal.status, now, reason=refusal.reason, to_tag=tag, headers=refusal.headers)
+        self.layer.abandon(transaction)
 
     def _find_dialog(self, request: Request) -> tuple[Dialog, InviteSession] | None:
         return self._dialogs.get(DialogId(request.call_id, request.to.tag or "", request.from_.tag))

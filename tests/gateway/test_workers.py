@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -69,6 +70,45 @@ async def test_a_killed_worker_takes_only_its_own_legs_and_is_replaced() -> None
         assert process(pool.workers[-1]).pid != pid
     finally:
         await pool.stop()
+
+
+async def test_a_stuck_worker_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline.gateway.workers.WATCH_INTERVAL", 0.1)
+    monkeypatch.setattr("trunkline.gateway.workers.STUCK_AFTER", 1.5)
+    listener = Listener()
+    pool = WorkerPool(listener, 2, CONFIGURE)
+    await pool.start()
+    try:
+        first, second = pool.pick(order("a")), pool.pick(order("b"))
+        pid = process(first).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        async with asyncio.timeout(10):
+            _, lost, reason = await listener.lost.get()
+            assert (lost, reason) == ({"a"}, "stuck: it said nothing any more")
+            assert pool.workers == [second]
+            while len(pool.workers) < 2 or not all(worker.ready for worker in pool.workers):
+                await asyncio.sleep(0.02)
+    finally:
+        await pool.stop()
+    assert listener.lost.empty(), "a worker that lives was taken for stuck"
+
+
+async def test_a_held_up_switch_does_not_take_its_workers_for_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline.gateway.workers.WATCH_INTERVAL", 0.1)
+    monkeypatch.setattr("trunkline.gateway.workers.STUCK_AFTER", 1.5)
+    listener = Listener()
+    pool = WorkerPool(listener, 1, CONFIGURE)
+    await pool.start()
+    try:
+        time.sleep(2.0)  # noqa: ASYNC251 - the loop must stand still
+        heard = process(pool.workers[0]).heard_at
+        async with asyncio.timeout(5):
+            while process(pool.workers[0]).heard_at <= heard + 1.0:
+                await asyncio.sleep(0.02)
+    finally:
+        await pool.stop()
+    assert listener.lost.empty()
 
 
 async def test_workers_share_the_ports_without_overlap() -> None:

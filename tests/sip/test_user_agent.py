@@ -145,6 +145,17 @@ def test_the_screen_is_asked_before_any_session_is_made():
     assert [type(event) for event in desk.events()] == [RequestRefused]
 
 
+def test_a_stranger_gets_one_answer_and_leaves_nothing_behind():
+    desk = Desk(lambda request, source: Refusal(403, "unknown source", stateless=True))
+    first, again = only(desk.say(message())), only(desk.say(message()))
+    assert (first.status, first.reason) == (403, "unknown source")
+    assert first.to_bytes() == again.to_bytes(), "a repeated request is the same request, tag included"
+    assert only(desk.say(message(branch="another"))).to.tag != first.to.tag
+    assert desk.ua.live_transactions == 0
+    assert desk.ua.next_timer() is None
+    assert desk.say(message("ACK", to_tag=first.to.tag)) == []
+
+
 def test_the_screen_sees_the_real_source_not_the_response_address():
     seen = []
     desk = Desk(lambda request, source: seen.append(source))
