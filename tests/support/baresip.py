@@ -58,7 +58,7 @@ class Baresip:
         """End the call."""
         self._do("hangup")
 
-    def event(self, kind: str, timeout_s: float = 15) -> dict[str, Any]:
+    def event(self, kind: str, timeout_s: float = 20) -> dict[str, Any]:
         """Wait for an event of this type, such as CALL_ESTABLISHED or CALL_CLOSED."""
 
         def seen() -> list[dict[str, Any]]:

@@ -94,14 +94,15 @@ class Gateway:
         return f"{HOST}:{self.port}"
 
     def start(self, *, ready: bool = True) -> "Gateway":
-        """Start it; with `ready` wait until it says that it can take calls."""
+        """Start it and wait until it answers over HTTP; with `ready` until it says that it can take calls."""
         command = Path(sys.executable).with_name("trunkline")
         self._program = self._programs.start("gateway", [command, "run", "--config", self.config])
+        until(lambda: self.readiness()[0], 30, "the gateway to answer", 0.05)
         if ready:
             self.wait_ready()
         return self
 
-    def wait_ready(self, timeout_s: float = 20) -> None:
+    def wait_ready(self, timeout_s: float = 30) -> None:
         """Wait until GET /readyz is 200."""
         until(lambda: self.readiness()[0] == 200, timeout_s, f"the gateway to be ready: {self.readiness()}", 0.05)
 
@@ -125,7 +126,7 @@ class Gateway:
         assert status == 200, body
         return body
 
-    def ended(self, caller: str, count: int = 1, timeout_s: float = 10) -> list[dict[str, Any]]:
+    def ended(self, caller: str, count: int = 1, timeout_s: float = 20) -> list[dict[str, Any]]:
         """Wait until `count` calls of `caller` are over; their records, newest first."""
 
         def over() -> list[dict[str, Any]]:
@@ -134,7 +135,7 @@ class Gateway:
 
         return until(over, timeout_s, f"{count} ended calls of {caller}", 0.05)
 
-    def answered(self, caller: str, timeout_s: float = 10) -> dict[str, Any]:
+    def answered(self, caller: str, timeout_s: float = 20) -> dict[str, Any]:
         """Wait until a call of `caller` is up; its record."""
         return until(
             lambda: [call for call in self.calls(caller) if call["answered_at"] and not call["ended_at"]],
@@ -149,7 +150,7 @@ class Gateway:
         assert status == 201, body
         return body["id"]
 
-    def over(self, call_id: str, timeout_s: float = 10) -> dict[str, Any]:
+    def over(self, call_id: str, timeout_s: float = 20) -> dict[str, Any]:
         """Wait until this call has ended; its record."""
 
         def ended() -> dict[str, Any] | None:
@@ -165,7 +166,7 @@ class Gateway:
         status, body = self._ask("DELETE", f"/api/calls/{call_id}")
         assert status == 202, body
 
-    def stop(self, timeout_s: float = 15) -> int:
+    def stop(self, timeout_s: float = 20) -> int:
         """SIGTERM; its exit status."""
         self.program.signal(signal.SIGTERM)
         return self.program.wait(timeout_s)

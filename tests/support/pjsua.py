@@ -32,16 +32,16 @@ class PjsuaPhone:
                     events.append(event)
         return events
 
-    def registered(self, timeout_s: float = 10) -> None:
+    def registered(self, timeout_s: float = 20) -> None:
         """Wait for a successful registration."""
         self.registration(200, timeout_s)
 
-    def registration(self, status: int, timeout_s: float = 10) -> None:
+    def registration(self, status: int, timeout_s: float = 20) -> None:
         """Wait for the registrar's answer with this status."""
         what = f"the phone to have {status} for its registration"
         until(lambda: [e for e in self.events("registration") if e["status"] == status], timeout_s, what)
 
-    def call_state(self, state: str, timeout_s: float = 15) -> dict[str, Any]:
+    def call_state(self, state: str, timeout_s: float = 20) -> dict[str, Any]:
         """Wait until its call is in `state`: CALLING, EARLY, CONFIRMED or DISCONNECTED, as PJSIP names them."""
 
         def reached() -> list[dict[str, Any]]:
