@@ -169,6 +169,29 @@ class MediaAlarm(msgspec.Struct, tag=True):
     """Names the address that was tried and what came from where."""
 
 
+class LegCounts(msgspec.Struct):
+    """What is counted of one leg beside its report, since it opened; the switch makes metrics of the differences.
+
+    A slice is 10 s of an answered call. It is bad when its R is below 70 (of the narrowband scale's 93.2), or when the
+    caller's media were due and did not come.
+    """
+
+    received_good: int = 0
+    """Slices of what we received."""
+    received_bad: int = 0
+    sent_good: int = 0
+    """Slices of what we sent, as the far end's RTCP reports it."""
+    sent_bad: int = 0
+    rejected: dict[str, int] = {}
+    """Datagrams that were not taken, by reason (rtp.events.ReceiveReport.rejected)."""
+    send_errors: int = 0
+    provider_errors: int = 0
+    """Errors that the speech service reported while the conversation went on."""
+    provider_reconnects: int = 0
+    provider_lost: int = 0
+    """1 when the speech service was lost for good."""
+
+
 class LegStatus(msgspec.Struct, tag=True):
     """Once a second: the live view, and the checkpoint that the record falls back to when the worker dies."""
 
@@ -179,6 +202,7 @@ class LegStatus(msgspec.Struct, tag=True):
     agent_dbov: float | None
     queued_ms: float
     report: MediaReport
+    counts: LegCounts = msgspec.field(default_factory=LegCounts)
 
 
 class LegClosed(msgspec.Struct, tag=True):
@@ -186,6 +210,7 @@ class LegClosed(msgspec.Struct, tag=True):
 
     call_id: str
     report: MediaReport
+    counts: LegCounts = msgspec.field(default_factory=LegCounts)
 
 
 class WorkerStatus(msgspec.Struct, tag=True):
@@ -194,6 +219,10 @@ class WorkerStatus(msgspec.Struct, tag=True):
     legs: int
     clock_late_max_ms: float
     clock_skipped_ticks: int
+    loop_lag_max_ms: float = 0.0
+    """The worst delay of the event loop in this second."""
+    cpu_s: float = 0.0
+    """Processor time of the process since it started, seconds."""
 
 
 Fact = (
