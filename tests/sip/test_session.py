@@ -25,7 +25,9 @@ from trunkline.sip.events import (
 from trunkline.sip.flow import Flow
 from trunkline.sip.message import Request, Response, parse_message, response_to
 from trunkline.sip.session import SessionState
+from trunkline.sip.session_refresh import SessionRefresh
 from trunkline.sip.session_timer import SessionExpires, SessionInterval, answer_as_uas, interval_as_uac, min_se
+from trunkline.sip.timers import TimerHeap
 
 OFFER, ANSWER, OFFER2, ANSWER2 = b"v=0\r\no=1\r\n", b"v=0\r\na=1\r\n", b"v=0\r\no=2\r\n", b"v=0\r\na=2\r\n"
 ANN, BOB = "192.0.2.1", "192.0.2.2"
@@ -862,6 +864,19 @@ def test_what_a_2xx_says_of_the_session_timer(headers, running, answer):
     message = parse_message(f"{base}Call-ID: 1\r\nCSeq: 1 INVITE\r\n{headers}\r\n\r\n".encode())
     said = answer_as_uas(message.headers, running)
     assert (str(said) if said else None) == answer
+
+
+def test_a_refresh_that_agrees_on_no_interval_stops_the_timer():
+    timers = TimerHeap()
+    told: list[str] = []
+    refresh = SessionRefresh(timers, 90, 90, lambda now: told.append("refresh"), lambda now: told.append("expire"))
+    refresh.agree(SessionInterval(90, True), 0)
+    # The far end has taken the refreshing over: ours must not run on.
+    refresh.agree(SessionInterval(90, False), 1)
+    timers.run(60)
+    assert (told, timers.next()) == ([], 61)
+    refresh.agree(None, 2)
+    assert timers.next() is None
 
 
 def test_session_timer_values():

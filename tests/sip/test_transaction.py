@@ -650,3 +650,12 @@ def test_a_status_that_is_none_cannot_be_made():
 
 def test_module_keeps_its_tables_by_machine():
     assert machines.INVITE_CLIENT is InviteClientTransaction.TABLE
+
+
+def test_a_second_final_response_is_absorbed_and_the_first_stays_the_one_repeated():
+    world = World()
+    tx = receive(world, request("INVITE"))
+    world.layer.respond(tx, response_to(tx.request, 486, to_tag="b"), world.now)
+    world.layer.respond(tx, response_to(tx.request, 200, to_tag="b"), world.now)
+    receive(world, request("INVITE"))
+    assert [len(world.times("SIP/2.0 486")), len(world.times("SIP/2.0 200")), tx.final_status] == [2, 0, 486]
