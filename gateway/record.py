@@ -107,7 +107,7 @@ class CallRecord(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     duration_s: float | None = None
     """Answer to end, seconds."""
     ended_by: str | None = None
-    """`caller`, `agent`, `gateway`, `operator`, `trunk` or `provider`."""
+    """`caller`, `callee`, `agent`, `gateway`, `operator`, `trunk` or `provider`."""
     end_reason: str | None = None
     sip_status: int | None = None
     """Final status of the INVITE."""
