@@ -126,5 +126,7 @@ class ReceiveReport:
     burst_r: float | None
     loss_runs: int
     """Runs of consecutive packets that the listener missed."""
+    absent: int = 0
+    """Should have come while the direction was dead; in none of the counts above, since no numbering tells of them."""
     rejected: dict[str, int] = field(default_factory=dict)
     """Datagrams not taken, by reason: malformed, foreign, unknown_type, empty, out_of_range, rtcp."""

@@ -2,7 +2,7 @@
 
 A machine needs no isochronous playout: a packet that arrives in order goes on at once, with no added delay. Only a
 gap waits, at most `window_s`, and is then reported once as lost. Silence suppression is filled, so that the samples
-that come out lie on the caller's own timeline.
+that come out lie on the caller's own timeline; a caller of whom nothing has come yet is silent, too.
 
 What comes out of `push`, `comfort_noise`, `skip` and `poll` is a sequence of chunks, in order:
 
@@ -104,7 +104,7 @@ class FrameRing:
         self._next = _UNKNOWN
         self._accounted = 0
         self._expected = -1
-        """Timestamp that makes the next packet an ordinary one; -1 while something is held, filled or unknown."""
+        """Timestamp that makes the next packet an ordinary one; -1 while something is held or filled."""
         self._timestamp = 0
         """Caller's timestamp at the end of what left, while `_expected` is -1."""
         self._lead = 0
@@ -114,7 +114,8 @@ class FrameRing:
         self._missing = 0
         self._silent = False
         self._packet_samples = self._frame
-        self._arrived = 0.0
+        self._arrived = inf
+        """When the last packet came or, before the first one, when the caller's time began."""
         self._deadline = inf
         self._due = inf
         self.position = 0
@@ -166,7 +167,7 @@ class FrameRing:
         self._leave_fast_path()
         if self._held_count:
             self._close_gaps(out, now)
-        if not self._held_count and self._next != _UNKNOWN:
+        if not self._held_count:
             self._fill(out, now)
         self._settle()
         return out
@@ -180,11 +181,34 @@ class FrameRing:
         """Whether the caller announced silence by comfort noise and said nothing since."""
         return self._silent
 
+    @property
+    def packet_s(self) -> float:
+        """Seconds of media in a packet, by the last one."""
+        return self._packet_samples / self._clock_rate
+
+    def start(self, now: float) -> None:
+        """The caller's time begins to run, whether or not anything comes; without effect once it runs."""
+        if self._arrived == inf:
+            self._arrived = now
+            self._settle()
+
+    def release(self) -> Sequence[Chunk]:
+        """What is held leaves at once, its gaps as lost; the timeline goes on."""
+        if not self._held_count:
+            return NOTHING
+        out: list[Chunk] = []
+        self._release_all(out)
+        self._settle()
+        return out
+
     def set_clock_rate(self, clock_rate: int) -> Sequence[Chunk]:
         """Another codec: what is held leaves, and the next packet begins a timeline in the new clock."""
         held = self.resync()
+        self._arrived += self._filled / self._clock_rate
+        self._carried = self._filled = 0
         self._clock_rate = clock_rate
         self._frame = self._packet_samples = clock_rate // 50
+        self._settle()
         return held
 
     def resync(self) -> Sequence[Chunk]:
@@ -197,6 +221,7 @@ class FrameRing:
             self._next = _UNKNOWN
             self.resyncs += 1
         self._missing = 0
+        self._settle()
         return out
 
     def flush_runs(self) -> None:
@@ -215,9 +240,7 @@ class FrameRing:
 
     def _settle(self) -> None:
         """Go back to the fast path when nothing is held and no silence is being filled; arm the timer."""
-        if self._next == _UNKNOWN:
-            self._due = inf
-        elif self._held_count:
+        if self._held_count:
             self._due = self._deadline
         elif self._silent or self._filled:
             self._due = self._arrived + (self._filled + self._frame) / self._clock_rate

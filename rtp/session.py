@@ -35,7 +35,7 @@ from .sender import RtpSender
 from .source_lock import Position, SourceLock, is_unspecified
 from .statistics import DelayVariation, ReceivedStream
 from .telephone_event import EventReceiver
-from .watch import DirectionWatch
+from .watch import Absence, DirectionWatch
 
 _COMFORT_NOISE: Final = 13
 _CHECK_S: Final = 0.1
@@ -96,6 +96,7 @@ class RtpSession:
         self._heard_at = now
         self._check_at = now
         self._watch = DirectionWatch()
+        self._absence = Absence()
         self._mux = False
         self._blocked_packets = 0
         self._sent_before_report = 0
@@ -108,12 +109,14 @@ class RtpSession:
     # configuration
 
     def set_format(self, media: MediaFormat, now: float) -> Sequence[Chunk]:
-        """A new offer/answer: payload types and clock. Returns what the ring still held if the clock changes."""
+        """A new offer/answer: payload types and clock. Returns what the ring still held of another codec."""
         self._watch.renew(now)
         held: Sequence[Chunk] = NOTHING
         if media.clock_rate != self.media.clock_rate:
             held = self._ring.set_clock_rate(media.clock_rate)
             self._delay.set_clock_rate(media.clock_rate)
+        elif media.receive_type != self.media.receive_type:
+            held = self._ring.release()
         self._use_format(media)
         return held
 
@@ -149,13 +152,16 @@ class RtpSession:
 
     def set_direction(self, *, sending: bool, receiving: bool, now: float) -> None:
         """What the negotiated direction allows, once the call is answered. While not `sending` the transport drops what
-        it is given; the dead-direction alarm runs only while `receiving`."""
+        it is given; the dead-direction alarm runs only while `receiving`. The caller's time runs from the first call
+        on."""
         self.sending = sending
         self.route += 1
+        self._ring.start(now)
         if receiving:
             self._watch.expect(now)
         else:
             self._watch.rest()
+            self._absence.end(now, self._missing)
 
     # receive
 
@@ -295,12 +301,21 @@ class RtpSession:
         if settled is not self.settled:
             self.settled = settled
             self.route += 1
+        self._check_direction(source, now)
+
+    def _check_direction(self, source: Address | None, now: float) -> None:
         dead_s = self._watch.died(self._heard_at, self._ring.silent, now)
         if dead_s is not None:
             expected = source or self._lock.negotiated
             self._events.append(ReceiveDead(dead_s, expected, dict(self._lock.foreign), dict(self._unknown_types)))
+            if self._stream is not None and not self._ring.silent:
+                self._absence.begin(now - dead_s, self._ring.packet_s, self._missing)
         alive_s = self._watch.revived(self._heard_at)
-        if alive_s is not None and source is not None:
+        if alive_s is None:
+            self._absence.extend(now)
+            return
+        self._absence.end(self._heard_at, self._missing)
+        if source is not None:
             self._events.append(ReceiveAlive(alive_s, source))
 
     def _return_to(self, source: Address, now: float) -> None:
@@ -389,14 +404,27 @@ class RtpSession:
 
     # figures
 
+    @property
+    def _packets(self) -> int:
+        return self._packets_before + (self._stream.received if self._stream else 0)
+
+    @property
+    def _expected(self) -> int:
+        return self._expected_before + (self._stream.expected if self._stream else 0)
+
+    @property
+    def _missing(self) -> int:
+        return self._expected - self._packets
+
     def report(self) -> ReceiveReport:
         """The received stream so far."""
-        ring, delay, stream, runs = self._ring, self._delay, self._stream, self._runs
+        ring, delay, runs = self._ring, self._delay, self._runs
         ring.flush_runs()
         per_ms = 1000 / self.media.clock_rate
         return ReceiveReport(
-            packets=self._packets_before + (stream.received if stream else 0),
-            expected=self._expected_before + (stream.expected if stream else 0),
+            packets=self._packets,
+            expected=self._expected,
+            absent=self._absence.packets(self._missing),
             lost=max(0, ring.lost - ring.discarded),
             discarded=ring.discarded,
             duplicated=ring.duplicated,

@@ -66,7 +66,8 @@ class Figures:
 
     def _received_counters(self) -> Counters:
         report = self._session.report()
-        return Counters(report.expected, report.lost, report.discarded, report.loss_runs)
+        expected, lost = report.expected + report.absent, report.lost + report.absent
+        return Counters(expected, lost, report.discarded, report.loss_runs)
 
     def _received_part(self) -> Received:
         report = self._session.report()

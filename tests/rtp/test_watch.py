@@ -6,8 +6,8 @@ from trunkline.rtp.watch import DirectionWatch
 def test_silence_is_counted_from_the_answer_even_at_time_zero():
     watch = DirectionWatch()
     watch.expect(0.0)
-    assert watch.died(-50.0, False, 1.99) is None
-    assert watch.died(-50.0, False, 2.0) == 2.0
+    assert watch.died(-50.0, False, 1.84) is None
+    assert watch.died(-50.0, False, 1.85) == 1.85
 
 
 def test_alarm_is_said_once_and_ends_once():
@@ -39,11 +39,11 @@ def test_nothing_is_due_before_the_answer_or_on_hold():
 def test_expecting_twice_does_not_prolong_but_renewing_does():
     watch = DirectionWatch()
     watch.expect(0.0)
-    watch.expect(1.9)
-    watch.renew(1.95)
-    assert watch.died(0.0, False, 3.9) is None
+    watch.expect(1.8)
+    watch.renew(1.84)
+    assert watch.died(0.0, False, 3.6) is None
     watch = DirectionWatch()
     watch.renew(0.0)
     watch.expect(0.0)
-    watch.expect(1.9)
+    watch.expect(1.8)
     assert watch.died(0.0, False, 2.0) == 2.0

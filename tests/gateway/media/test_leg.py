@@ -359,6 +359,12 @@ async def test_before_the_answer_the_agent_hears_nothing():
     assert len(h.bridge.frames) == 1
 
 
+async def test_a_caller_who_sends_nothing_is_silent_to_the_agent_and_no_moment_is_missing(call):
+    call.tick(101)
+    assert set(call.bridge.frames) == {SILENCE}
+    assert 100 <= len(call.bridge.frames) <= 101
+
+
 async def test_on_hold_the_agent_hears_silence_and_nothing_is_played(call):
     await call.speak("a", speech(FRAME * 100))
     call.tick(5)
@@ -465,15 +471,31 @@ async def test_a_letter_that_is_no_key_is_not_sent(call):
 
 
 async def test_a_caller_who_is_never_heard_raises_the_alarm_within_two_seconds(call):
-    call.tick(99)
+    call.tick(92)
     assert call.of(MediaAlarm) == []
-    call.tick(7)
+    call.tick(8)
     (alarm,) = call.of(MediaAlarm)
     assert (alarm.direction, alarm.dead) == ("received", True)
     assert f"expected from {CALLER[0]}:{CALLER[1]}" in alarm.detail
     call.caller.say(speech(FRAME))
     call.tick(10)
     assert [(a.direction, a.dead) for a in call.of(MediaAlarm)] == [("received", True), ("received", False)]
+
+
+async def test_a_stream_that_dies_is_the_worst_quality_and_one_on_hold_is_none():
+    worst = {}
+    for direction in ("sendrecv", "inactive"):
+        h = LegHarness(FakeBridge())
+        await h.answer()
+        for _ in range(500):
+            h.caller.say(loud())
+            h.tick()
+        h.leg.set_media(h.parameters(direction=direction))
+        h.tick(1500)
+        await h.leg.close()
+        worst[direction] = h.of(LegClosed)[0].report.media.received.mos_min
+    assert worst["sendrecv"] == 1.0
+    assert worst["inactive"] > 4.3
 
 
 async def test_no_alarm_on_hold_or_before_the_answer():
