@@ -97,13 +97,13 @@ class Exchange:
         if self.transaction is not None:
             self._layer.abandon(self.transaction)
 
-    def _try(self, now: float, *, stream: bool = True) -> None:
+    def _try(self, now: float, *, may_stream: bool = True) -> None:
         request = self._make(self.flow)
         if self._attempt is not None:
             self._attempt.authorize(request)
         self._fallback = None
         flow = self.flow
-        if stream and flow.transport == "udp" and len(request.to_bytes()) + _VIA_ROOM > DATAGRAM_LIMIT:
+        if may_stream and flow.transport == "udp" and len(request.to_bytes()) + _VIA_ROOM > DATAGRAM_LIMIT:
             stream = Flow("tcp", flow.host, flow.port)
             if not self._refusals.holds(stream, now):
                 self._fallback, flow = flow, stream
@@ -134,7 +134,7 @@ class Exchange:
             return
         if self._fallback is not None and cause == "transport" and not self._final:
             self._refusals.note(transaction.flow, now)
-            self._try(now, stream=False)
+            self._try(now, may_stream=False)
         elif self._targets and not self._final:
             self._next_target(now)
         elif cause == "timeout":
