@@ -29,6 +29,9 @@ from .transaction import (
 
 MAGIC_COOKIE = "z9hG4bK"
 DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
+METHODS = frozenset(
+    "INVITE ACK BYE CANCEL OPTIONS REGISTER INFO UPDATE PRACK SUBSCRIBE NOTIFY REFER MESSAGE PUBLISH".split()
+)
 ServerKey = tuple[str | int | None, ...]
 MergeKey = tuple[str, str | None, int, str]
 
@@ -113,6 +116,9 @@ class TransactionLayer:
         self._sent_by = sent_by
         self.failure: str | None = None
         """Why the transport failed, while its users are being told."""
+        self.responses: Counter[tuple[str, str, int]] = Counter()
+        """How many responses were `sent` or `received`, by method (`other` for one that no RFC knows) and status;
+        strays are not counted."""
         self._core = core
         self._transmit = transmit
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
@@ -174,6 +180,7 @@ class TransactionLayer:
         if transaction is None:
             self._core.on_stray_response(response, source, now)
         else:
+            self._count("received", response.cseq.method, response.status)
             self.apply(transaction, transaction.receive(response), now)
 
     # Server side
@@ -207,9 +214,13 @@ class TransactionLayer:
 
     def respond(self, transaction: ServerTransaction, response: Response, now: float) -> None:
         """Send a response in its transaction; absorbed when a final one was sent before."""
+        self._count("sent", transaction.request.method, response.status)
         self.apply(transaction, transaction.respond(response), now)
 
     # Both
+
+    def _count(self, direction: str, method: str, status: int) -> None:
+        self.responses[direction, method if method in METHODS else "other", status] += 1
 
     def flow_failed(self, flow: Flow, reason: str, now: float) -> None:
         """The transport could not deliver to `flow`, or its connection closed."""

@@ -248,6 +248,11 @@ class UserAgent:
 
     # What it is
 
+    @property
+    def responses(self) -> Counter[tuple[str, str, int]]:
+        """Responses by `sent` or `received`, method and status."""
+        return self.layer.responses
+
     def advertised(self, flow: Flow) -> Address:
         """Our address as `flow`'s peer should see it: configured, else learned, else local."""
         return self._addresses.advertised(flow)
