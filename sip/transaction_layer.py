@@ -30,7 +30,22 @@ from .transaction import (
 MAGIC_COOKIE = "z9hG4bK"
 DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
 METHODS = frozenset(
-    "INVITE ACK BYE CANCEL OPTIONS REGISTER INFO UPDATE PRACK SUBSCRIBE NOTIFY REFER MESSAGE PUBLISH".split()
+    [
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "OPTIONS",
+        "REGISTER",
+        "INFO",
+        "UPDATE",
+        "PRACK",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "REFER",
+        "MESSAGE",
+        "PUBLISH",
+    ]
 )
 ServerKey = tuple[str | int | None, ...]
 MergeKey = tuple[str, str | None, int, str]
