@@ -87,6 +87,11 @@ class Conversation:
         self.turns = TurnLog()
         self.tools: list[dict[str, Any]] = []
         self.usage: dict[str, Any] = {}
+        self.errors = 0
+        """Errors that the service reported and went on."""
+        self.reconnects = 0
+        self.lost = False
+        """The service is gone for good, after the call had begun."""
         self.provider_ms: float | None = None
         self.answered = False
         self._owner = owner
@@ -173,6 +178,7 @@ class Conversation:
             self._owner.conversation_failed(503, reason)
             return
         self._log.error("speech service lost", reason=reason)
+        self.lost = True
         self._responding = False
         self.queue.finish_all()
         if self.answered:
@@ -243,9 +249,11 @@ class Conversation:
             self.turns.agent_said(event.item_id, event.text)
 
     def _service_error(self, event: ServiceError) -> None:
+        self.errors += 1
         self._log.warning("speech service reports an error", code=event.code, message=event.message)
 
     def _reconnected(self, event: Reconnected) -> None:
+        self.reconnects += 1
         self._responding = False
         self.queue.finish_all()
         self._log.warning("speech service lost and regained", reason=event.reason)

@@ -8,6 +8,7 @@ from ...rtp.events import FarEndReport
 from ...rtp.quality import CallQuality, Counters
 from ...rtp.session import RtpSession
 from ..record import Media, Received, Sent
+from .slices import SliceTally
 
 PACKETISATION_MS = 20.0
 """A packet leaves when its last sample is there."""
@@ -18,6 +19,8 @@ class Figures:
 
     def __init__(self, codec: str, session: RtpSession, now: float) -> None:
         cost = impairment(codec)
+        self.received_slices = SliceTally()
+        self.sent_slices = SliceTally()
         self._session = session
         self._received = CallQuality(cost, now)
         self._sent = CallQuality(cost, now)
@@ -28,9 +31,10 @@ class Figures:
     def update(self, now: float) -> None:
         """Once a second."""
         far_end = self._session.far_end
-        self._received.update(self._received_counters(), _delay_ms(far_end), now)
+        self.received_slices.rated(self._received.update(self._received_counters(), _delay_ms(far_end), now))
+        self.received_slices.update(now)
         if self._take_report(far_end):
-            self._sent.update(self._sent_counters, self._sent_delay_ms, now)
+            self.sent_slices.rated(self._sent.update(self._sent_counters, self._sent_delay_ms, now))
 
     def change(self, codec: str, now: float) -> None:
         """The call goes on with another codec."""
@@ -44,8 +48,9 @@ class Figures:
         if not self._closed:
             self._closed = True
             self._take_report(self._session.far_end)
-            self._received.close(self._received_counters(), _delay_ms(self._far_end), now)
-            self._sent.close(self._sent_counters, self._sent_delay_ms, now)
+            self.received_slices.rated(self._received.close(self._received_counters(), _delay_ms(self._far_end), now))
+            self.received_slices.close(now)
+            self.sent_slices.rated(self._sent.close(self._sent_counters, self._sent_delay_ms, now))
 
     def _take_report(self, far_end: FarEndReport | None) -> bool:
         """Keep a new report of the far end, with what had been sent by then."""

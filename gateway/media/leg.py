@@ -35,6 +35,7 @@ from ..messages import (
     Fact,
     HangUp,
     LegClosed,
+    LegCounts,
     LegFailed,
     LegReady,
     LegStatus,
@@ -194,7 +195,7 @@ class MediaLeg:
         if self._recorder is not None:
             await self._recorder.close()
             report.recording = self._recorded
-        self._on_fact(LegClosed(self.call_id, report))
+        self._on_fact(LegClosed(self.call_id, report, self.counts()))
         await self._conversation.close()
 
     def fail(self, status: int, reason: str) -> None:
@@ -260,6 +261,8 @@ class MediaLeg:
         # nothing need come before the answer: its absence is no alarm
         receiving = self._receiving and self._answered_at is not None
         session.set_direction(sending=self._sending, receiving=receiving, now=now)
+        if self._figures is not None and not receiving:
+            self._figures.received_slices.revived()
 
     # The clock
 
@@ -309,7 +312,11 @@ class MediaLeg:
                 self._on_fact(Dtmf(self.call_id, key.digit, duration_ms))
             case ReceiveDead():
                 self._receive_dead(event, session)
+                if self._figures is not None:
+                    self._figures.received_slices.died(self._monotonic() - event.silent_s)
             case ReceiveAlive(silent_s=silent_s, source=source):
+                if self._figures is not None:
+                    self._figures.received_slices.revived()
                 detail = f"audio from {source[0]}:{source[1]} again after {silent_s:.1f} s"
                 self._alarm("received", False, detail)
             case SourceLocked(source=source, previous=previous):
@@ -354,6 +361,7 @@ class MediaLeg:
             self._downlink.meter.take(),
             self._queue.queued_ms,
             self.report(),
+            self.counts(),
         )
         self._on_fact(status)
 
@@ -393,6 +401,23 @@ class MediaLeg:
             usage=dict(conversation.usage),
             recording=self._recorded,
         )
+
+    def counts(self) -> LegCounts:
+        """What is counted beside the report."""
+        conversation = self._conversation
+        counts = LegCounts(
+            send_errors=self._transport.send_errors,
+            provider_errors=conversation.errors,
+            provider_reconnects=conversation.reconnects,
+            provider_lost=int(conversation.lost),
+        )
+        if self._figures is not None:
+            received, sent = self._figures.received_slices, self._figures.sent_slices
+            counts.received_good, counts.received_bad = received.good, received.bad
+            counts.sent_good, counts.sent_bad = sent.good, sent.bad
+        if self._session is not None:
+            counts.rejected = self._session.report().rejected
+        return counts
 
 
 def _same_line(one: CodecSpec, other: CodecSpec) -> bool:

@@ -29,6 +29,7 @@ from ...rtp.transport import RtpTransport
 from ..bridges.base import AgentConfig, Bridge, BridgeError, CallContext, load
 from ..config_tables import GatewayConfig
 from ..logs import configure_logs
+from ..loop_lag import LoopLag
 from ..messages import (
     Answered,
     CallerKey,
@@ -69,6 +70,8 @@ class MediaWorker:
         self._on_fact = on_fact
         self._random = random or SystemRandom()  # SSRC and first numbers are not to be guessed
         self._clock = MediaClock()
+        self._lag = LoopLag(self._lagged)
+        self._lag_max = 0.0
         self._legs: dict[str, MediaLeg] = {}
         self._agents: dict[str, AgentConfig] = {}
         self._agent_problems: dict[str, str] = {}
@@ -97,6 +100,7 @@ class MediaWorker:
     def start(self) -> None:
         """Start the clock and report for duty."""
         self._clock.start()
+        self._lag.start()
         self._on_fact(WorkerReady(os.getpid()))
         self._status = asyncio.get_running_loop().call_later(STATUS_INTERVAL, self._tell_status)
 
@@ -104,6 +108,7 @@ class MediaWorker:
         """Close every leg and stop the clock; idempotent."""
         if self._status is not None:
             self._status.cancel()
+        self._lag.stop()
         for call_id in list(self._legs):
             self._close(CloseLeg(call_id))
         if self._closing:
@@ -235,8 +240,19 @@ class MediaWorker:
         # its own set: stop() waits for the legs' tasks and must not wait for itself
         self._stopping = task
 
+    def _lagged(self, seconds: float) -> None:
+        self._lag_max = max(self._lag_max, seconds)
+
     def _tell_status(self) -> None:
-        self._on_fact(WorkerStatus(len(self._legs), self._clock.take_late_max_ms(), self._clock.skipped_ticks))
+        lag_ms, self._lag_max = self._lag_max * 1000, 0.0
+        status = WorkerStatus(
+            legs=len(self._legs),
+            clock_late_max_ms=self._clock.take_late_max_ms(),
+            clock_skipped_ticks=self._clock.skipped_ticks,
+            loop_lag_max_ms=lag_ms,
+            cpu_s=time.process_time(),
+        )
+        self._on_fact(status)
         self._status = asyncio.get_running_loop().call_later(STATUS_INTERVAL, self._tell_status)
 
 
