@@ -18,6 +18,7 @@ import uvloop
 from ..sip.errors import SipError
 from .config import Config
 from .errors import GatewayError
+from .gauges import RecordsGauges
 from .http import AdminServer
 from .notify import notify
 from .records import RecordStore
@@ -52,6 +53,7 @@ class Application:
         self.config = config
         self.records = RecordStore(config.records_url, state_dir=config.gateway.state_dir, gateway=config.gateway.name)
         self.switch = Switch(config, self.records)
+        self.switch.metrics.watch(RecordsGauges(self.records))
         self.http = AdminServer(config.http, self.switch, self.records)
 
     async def start(self) -> None:

@@ -4,6 +4,7 @@
 | --- | --- |
 | GET /healthz | 200: the process is alive |
 | GET /readyz | 200, or 503 with the reasons |
+| GET /metrics | 200: every metric, for Prometheus (docs/metrics.md) |
 | GET /api/calls?limit=&before=&trunk=&agent=&live=true | 200 `{calls: […], next: ID or null}`, newest first |
 | GET /api/calls/{id} | 200: the record, with `live` while the call is up |
 | POST /api/calls `{to, agent, trunk?}` | 201 with `Location` |
@@ -55,6 +56,10 @@ class Gateway(Protocol):
 
     def readiness(self) -> Readiness:
         """Sockets bound, trunks registered or reachable, workers alive. The records' health is added by the API."""
+        ...
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Every metric in the form that the Accept header asks for, and its Content-Type."""
         ...
 
     def live_calls(self) -> list[LiveCall]:
@@ -125,6 +130,7 @@ class AdminServer:
             [
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
                 web.get("/api/calls", self._list_calls),
                 web.post("/api/calls", self._place_call),
                 web.get("/api/calls/{id}", self._show_call),
@@ -163,6 +169,10 @@ class AdminServer:
         if self._token is None or bears(request, self._token):
             body |= {"reasons": reasons, "parts": readiness.parts, "records_queued": health.queued}
         return json_response(body, status=503 if reasons else 200)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._gateway.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _list_calls(self, request: web.Request) -> web.Response:
         query = _query(request)

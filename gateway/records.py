@@ -39,6 +39,8 @@ class RecordsHealth(msgspec.Struct, frozen=True):
     writable: bool
     queued: int
     reason: str | None = None
+    written: int = 0
+    """Rows that the database has taken since the start."""
 
 
 class RecordStore:
@@ -56,6 +58,7 @@ class RecordStore:
         self._gateway = gateway
         self._spool = Spool(state_dir)
         self._spooled = False
+        self._written = 0
         self._pending: dict[str, dict[str, Any]] = {}
         self._batch = BATCH
         self._wake = asyncio.Event()
@@ -139,7 +142,7 @@ class RecordStore:
     @property
     def health(self) -> RecordsHealth:
         """How the writing goes."""
-        return RecordsHealth(writable=self._trouble is None, queued=len(self._pending), reason=self._trouble)
+        return RecordsHealth(self._trouble is None, len(self._pending), self._trouble, self._written)
 
     @property
     def _open_reader(self) -> RecordReader:
@@ -207,6 +210,7 @@ class RecordStore:
     async def _upsert(self, rows: "builtins.list[dict[str, Any]]") -> None:
         async with self._engine.begin() as connection:
             await connection.execute(upsert(connection.dialect.name), rows)
+        self._written += len(rows)
 
     async def _relieve(self, limit: int) -> None:
         """Move what waits to the spool when it is more than `limit` rows."""

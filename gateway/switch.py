@@ -36,11 +36,14 @@ from ..sip.user_agent import UserAgent, UserAgentConfig
 from .call import Call, OperatorHangUp, WorkerLost, timestamp
 from .config import Config
 from .errors import CallRefused
+from .gauges import SwitchGauges
 from .http import LiveCall, Readiness
 from .ids import new_call_id
 from .inbound import InboundCall
 from .log_limit import LogLimit
-from .messages import Configure, Fact, OpenLeg
+from .loop_lag import LoopLag
+from .messages import Configure, Fact, OpenLeg, WorkerStatus
+from .metrics import Metrics
 from .outbound import OutboundCall
 from .record import CallRecord
 from .routing import route_for
@@ -73,6 +76,9 @@ class Switch:
         self.config = config
         self.trunks: dict[str, Trunk] = {}
         self.calls: dict[str, Call] = {}
+        self.metrics = Metrics()
+        self.metrics.watch(SwitchGauges(self))
+        self._lag = LoopLag(self.metrics.on_loop_lag)
         self._records = records
         self._by_session: dict[InviteSession, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,6 +105,7 @@ class Switch:
             self._transport.local_address,
             self._screen,
         )
+        self._lag.start()
         await self._pool.start()
         resolver = Resolver()
         for name, trunk_config in config.trunks.items():
@@ -146,6 +153,7 @@ class Switch:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.stop()
+        self._lag.stop()
         if self._transport is not None:
             await self._transport.close()
         self._limit.flush()
@@ -236,6 +244,8 @@ class Switch:
                 self._incoming(event)
             case RegistrationChanged(name=name) | PeerReachable(name=name) | PeerUnreachable(name=name):
                 self.trunks[name].on_event(event)
+                if isinstance(event, RegistrationChanged):
+                    self.metrics.on_registration(event)
             case RequestRefused() if self._limit.allows("request refused", event.source.host):
                 log.warning(
                     "request refused",
@@ -277,10 +287,16 @@ class Switch:
         """A fact from a worker belongs to the call it names."""
         call = self.calls.get(getattr(fact, "call_id", ""))
         if call is not None:
+            self.metrics.on_fact(call.id, fact)
             call.deliver(fact)
+
+    def on_worker_status(self, worker: Worker, status: WorkerStatus) -> None:
+        """How a worker is: only counted."""
+        self.metrics.on_worker_status(worker.name, status)
 
     def on_worker_lost(self, worker: Worker, call_ids: set[str], reason: str) -> None:
         """Only its own calls end."""
+        self.metrics.on_worker_lost(worker.name)
         for call_id in call_ids:
             call = self.calls.get(call_id)
             if call is not None:
@@ -326,6 +342,7 @@ class Switch:
 
     def write_record(self, record: CallRecord) -> None:
         """Queue the record as it stands."""
+        self.metrics.on_record(record)
         self._records.write(record)
 
     def forget(self, call: Call) -> None:
@@ -342,6 +359,11 @@ class Switch:
     def workers(self) -> list[Worker]:
         """The media workers that live."""
         return self._pool.workers
+
+    @property
+    def user_agent(self) -> UserAgent | None:
+        """The SIP side; None before the start."""
+        return self._ua
 
     # What the admin API asks (http.Gateway)
 
@@ -363,6 +385,10 @@ class Switch:
         if missing:
             readiness.reasons.append(f"{missing} media worker(s) are down")
         return readiness
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Every metric."""
+        return self.metrics.exposition(accept)
 
     def live_calls(self) -> list[LiveCall]:
         """Every call that has not ended."""

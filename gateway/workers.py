@@ -50,6 +50,8 @@ class WorkerListener(Protocol):
 
     def on_fact(self, worker: Worker, fact: Fact) -> None: ...
 
+    def on_worker_status(self, worker: Worker, status: WorkerStatus) -> None: ...
+
     def on_worker_lost(self, worker: Worker, call_ids: set[str], reason: str) -> None: ...
 
 
@@ -69,6 +71,7 @@ class InProcessWorker:
             self.ready = True
         elif isinstance(fact, WorkerStatus):
             self.status = fact
+            self._listener.on_worker_status(self, fact)
         else:
             self._listener.on_fact(self, fact)
 
@@ -153,6 +156,7 @@ class WorkerProcess(asyncio.Protocol):
                 self.up.set()
             elif isinstance(fact, WorkerStatus):
                 self.status = fact
+                self._listener.on_worker_status(self, fact)
             else:
                 self._listener.on_fact(self, fact)
 

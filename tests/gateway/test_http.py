@@ -203,7 +203,6 @@ async def test_hanging_up():
 async def test_unknown_paths_and_methods_are_problems():
     async with running() as api:
         assert (await api.problem("GET", "/nothing"))[0] == 404
-        assert (await api.problem("GET", "/metrics"))[0] == 404
         status, _, response = await api.request("PUT", "/api/calls")
         assert status == 405
         assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}

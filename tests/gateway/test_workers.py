@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.gateway.messages import CodecSpec, Configure, Fact, LegFailed, OpenLeg
+from trunkline.gateway.messages import CodecSpec, Configure, Fact, LegFailed, OpenLeg, WorkerStatus
 from trunkline.gateway.workers import Worker, WorkerPool, WorkerProcess
 
 CONFIGURE = Configure({}, "127.0.0.1", 21001, 21040, "recordings")
@@ -21,6 +21,9 @@ class Listener:
 
     def on_fact(self, worker: Worker, fact: Fact) -> None:
         self.facts.put_nowait(fact)
+
+    def on_worker_status(self, worker: Worker, status: WorkerStatus) -> None:
+        pass
 
     def on_worker_lost(self, worker: Worker, call_ids: set[str], reason: str) -> None:
         self.lost.put_nowait((worker.name, call_ids, reason))
