@@ -6,7 +6,7 @@ DTMF_PAUSE_S = 1.5
 """A pause this long, or the key #, ends what the caller keys in."""
 _SHORTEST_S, _LONGEST_S = 0.5, 10.0
 _RATE_LIMIT_S = 2.0
-_SERVER_ERROR_S = 0.5
+_ERROR_S = 0.5
 
 
 class Keypad:
@@ -31,7 +31,7 @@ class Keypad:
 
 
 class Retry:
-    """One more try for a response that failed: after the rate limit's reset, or shortly after a server error."""
+    """One more try for a response that failed: after the rate limit's reset, or shortly after any other error."""
 
     def __init__(self) -> None:
         self.due: float | None = None
@@ -49,10 +49,9 @@ class Retry:
 
     def failed(self, code: str, now: float) -> None:
         """A response failed for this reason."""
-        wait_s = {"rate_limit_exceeded": self._rate_limit_s, "server_error": _SERVER_ERROR_S}.get(code)
-        if wait_s is not None and self._allowed:
+        if self._allowed:
             self._allowed = False
-            self.due = now + wait_s
+            self.due = now + (self._rate_limit_s if code == "rate_limit_exceeded" else _ERROR_S)
 
     def succeeded(self) -> None:
         """A response was completed: the next failure may be retried again."""

@@ -2,8 +2,7 @@
 
 A connection that is lost, or a session near its end, is replaced by a new session which is told the conversation so
 far as text; what the caller says meanwhile is kept for up to BACKLOG_MS. Keys are told to the agent as a user message
-after a pause of 1.5 s or at #, and it answers them. A response that fails by rate limit or server error is asked for
-once more.
+after a pause of 1.5 s or at #, and it answers them. A response that fails is asked for once more.
 """
 
 import asyncio

@@ -120,9 +120,12 @@ class MediaClock:
         self._arm()
 
     def run(self, now: float) -> None:
-        """Run every slot that is due at `now`."""
-        schedule = self._schedule
-        while schedule is not None and (run := schedule.advance(now)) is not None:
+        """Run every slot that is due at `now`, each once: a worker that cannot keep up still reads its sockets."""
+        for _ in range(SLOTS):
+            schedule = self._schedule
+            run = schedule.advance(now) if schedule is not None else None
+            if run is None:
+                return
             slot, skipped, late = run
             self._late_max = max(self._late_max, late)
             legs = self._slots[slot]
@@ -131,7 +134,6 @@ class MediaClock:
                 self._tick_slot(legs, now, skipped)
             # a slot takes milliseconds when the worker is full: the next one must not be told an old time
             now = self._monotonic()
-            schedule = self._schedule
 
     def _tick_slot(self, legs: tuple[Ticking, ...], now: float, skipped: int) -> None:
         for leg in legs:

@@ -40,7 +40,9 @@ log = structlog.get_logger(__name__)
 HANG_UP = "hang_up"
 """The tool with which an agent ends the call."""
 DRAIN_MAX = 10.0
-"""Seconds that queued speech may take after the conversation is over."""
+"""Seconds that may pass after the conversation is over, beyond those of the speech that is queued then."""
+FAILURES_MAX = 2
+"""Responses in a row that fail (the first is asked for again) before the caller need not wait for another."""
 FAR_END_PLAYOUT = 0.3
 """Seconds from the last packet to the hang-up: the far end's jitter buffer still holds the last word."""
 TONE_ITEM = " tone"
@@ -106,6 +108,9 @@ class Conversation:
         self._quiet_since = 0.0
         self._over = False
         self._responding = False
+        self._failures = 0
+        self._error = ""
+        """Code of the service's last error."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             AudioDelta: self._audio,
             AudioDone: self._item_done,
@@ -180,7 +185,7 @@ class Conversation:
         self._log.error("speech service lost", reason=reason)
         self.lost = True
         self._responding = False
-        self.queue.finish_all()
+        self.queue.finish_first()
         if self.answered:
             self.queue.append(TONE_ITEM, tone(self.bridge.output_format))
             self.queue.finish(TONE_ITEM)
@@ -190,8 +195,11 @@ class Conversation:
         """Hang up as soon as what is queued was heard, or when that takes too long."""
         if self._ending is None and not self._over:
             self._ending = (by, reason)
-            self._quiet_since = self._monotonic()
-            self._end_by = self._quiet_since + DRAIN_MAX
+            self._drain()
+
+    def _drain(self) -> None:
+        self._quiet_since = self._monotonic()
+        self._end_by = self._quiet_since + self.queue.queued_ms / 1000 + DRAIN_MAX
 
     # The leg's tick
 
@@ -204,7 +212,9 @@ class Conversation:
             self._owner.conversation_over(*self._ending)
 
     def _said_all(self, now: float) -> bool:
-        if not self.answered or now >= self._end_by:
+        if not self.answered:
+            return not self.queue.queued_ms
+        if now >= self._end_by:
             return True
         if not self.queue.idle or self._responding:
             self._quiet_since = now
@@ -221,6 +231,8 @@ class Conversation:
     def answer(self) -> None:
         """The call is up: what is queued may be heard now."""
         self.answered = True
+        if self._ending is not None:
+            self._drain()
 
     # What the service says
 
@@ -238,6 +250,12 @@ class Conversation:
         self._responding = False
         self.queue.finish_all()
         add_usage(self.usage, event.usage)
+        if event.status == "failed":
+            self._failures += 1
+            if self._failures >= FAILURES_MAX:
+                self._lost(f"the speech service does not answer the caller: {self._error}")
+        elif event.status == "completed":
+            self._failures = 0
 
     def _speech_stopped(self, event: SpeechStopped) -> None:
         self.turns.caller_stopped(self._monotonic(), self._owner.last_speech())
@@ -250,6 +268,7 @@ class Conversation:
 
     def _service_error(self, event: ServiceError) -> None:
         self.errors += 1
+        self._error = event.code
         self._log.warning("speech service reports an error", code=event.code, message=event.message)
 
     def _reconnected(self, event: Reconnected) -> None:

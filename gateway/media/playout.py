@@ -132,6 +132,7 @@ class PlayoutQueue:
         if item is None:
             if self._items:
                 self._complete(self._items[-1])
+                self._drop_played()
             item = _Item(item_id)
             self._items.append(item)
         item.chunks.append(audio)
@@ -151,6 +152,12 @@ class PlayoutQueue:
         for item in self._items:
             self._complete(item)
         self._drop_played()
+
+    def finish_first(self) -> None:
+        """No more audio comes: the item at the head is heard to its end, those behind it not at all."""
+        while len(self._items) > 1:
+            self._left -= self._items.pop().left
+        self.finish_all()
 
     def take(self) -> bytes | None:
         """The frame to send now, or None when there is nothing that may be said yet."""

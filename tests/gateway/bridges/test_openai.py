@@ -687,6 +687,18 @@ def test_a_rate_limited_response_is_asked_for_once_more_after_the_reset() -> Non
     assert server.conversation.timer is None  # once
 
 
+@pytest.mark.parametrize("code", ["server_error", "insufficient_quota"])
+def test_a_response_that_fails_for_another_reason_is_asked_for_once_more_at_once(code: str) -> None:
+    server = Server()
+    failed = {"type": "failed", "error": {"type": "error", "code": code, "message": "No."}}
+    for response, due in (("r1", server.now + 0.5), ("r2", None)):
+        server.starts(response)
+        server.ends(response, status="failed", status_details=failed)
+        assert server.conversation.timer == due
+        server.conversation.handle_timer(server.now + 0.5)
+    assert server.sent() == [CREATE]
+
+
 def test_audio_that_no_done_event_ends_is_ended_by_the_response() -> None:
     server = Server("beta")
     server.starts()

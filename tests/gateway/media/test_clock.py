@@ -56,6 +56,22 @@ def test_deadlines_are_absolute_and_never_drift():
     assert schedule.due == pytest.approx(start + 3600, abs=1e-6)
 
 
+async def test_a_worker_that_cannot_keep_up_still_comes_back_to_its_loop(running):
+    clock, time = running
+
+    class Slow(Leg):
+        def tick(self, now: float, skipped: int) -> None:
+            super().tick(now, skipped)
+            time.now += 0.006
+
+    legs = [Slow() for _ in range(SLOTS)]
+    for leg in legs:
+        clock.add(leg)
+    time.now += 0.5
+    clock.run(time.now)
+    assert [len(leg.ticks) for leg in legs] == [1] * SLOTS
+
+
 def test_early_wake_within_tolerance_runs_the_slot_and_an_earlier_one_does_not():
     schedule = Schedule(50.0)
     assert schedule.advance(50.0 - EARLY - 0.0005) is None

@@ -19,6 +19,7 @@ from trunkline.gateway.bridges.base import (
     Reconnected,
     ResponseDone,
     ResponseStarted,
+    ServiceError,
     SpeechStarted,
     SpeechStopped,
     ToolCall,
@@ -600,13 +601,39 @@ async def test_hang_up_waits_for_the_rest_of_the_response(call):
     assert speech(FRAME * 5) in b"".join(p.payload for p in call.transport.sent)
 
 
-async def test_hang_up_does_not_wait_for_ever(call):
-    await call.speak("story", speech(FRAME * 5000))
+async def test_hang_up_lets_a_long_last_word_out(call):
+    await call.speak("story", speech(FRAME * 1500))
     await call.say(ToolCall("t1", "hang_up", "{}"))
-    call.tick(499)
+    call.tick(1500)
+    assert call.of(HangUp) == []
+    assert call.transport.sent[-1].payload == speech(FRAME * 1500)[-FRAME:]
+    call.tick(17)
+    assert len(call.of(HangUp)) == 1
+
+
+async def test_hang_up_does_not_wait_for_ever(call):
+    await call.speak("story", speech(FRAME * 100))
+    await call.say(ResponseStarted(), ToolCall("t1", "hang_up", "{}"))
+    call.tick(100 + 499)
     assert call.of(HangUp) == []
     call.tick(3)
     assert len(call.of(HangUp)) == 1
+
+
+async def test_what_ends_before_the_answer_is_still_said_after_it():
+    h = LegHarness(FakeBridge(speaks_first=True))
+    await h.open()
+    await h.speak("file", speech(FRAME * 100))
+    await h.say(Closed("the file is over", clean=True))
+    h.tick(1500)
+    assert h.of(HangUp) == []
+    h.leg.set_media(h.parameters())
+    h.leg.answered()
+    h.tick(100)
+    assert h.of(HangUp) == []
+    assert b"".join(p.payload for p in h.transport.sent) == speech(FRAME * 100)
+    h.tick(17)
+    assert [over.by for over in h.of(HangUp)] == ["agent"]
 
 
 async def test_an_unknown_tool_is_answered_with_an_error_and_recorded(call):
@@ -633,6 +660,35 @@ async def test_a_service_lost_in_mid_call_is_a_tone_and_a_hang_up_with_the_reaso
     assert np.abs(np.fft.rfft(tone)).argmax() * 8000 / 2640 == pytest.approx(950, abs=5)
     assert 0.9 < sum(p.payload != SILENCE for p in call.transport.sent[5:]) * 0.02 < 1.1
     assert [turn.heard_ms for turn in call.leg.report().turns] == [100.0]
+
+
+async def test_a_lost_service_with_much_to_say_ends_its_sentence_and_then_the_tone_sounds(call):
+    await call.speak("a", speech(FRAME * 700))
+    await call.speak("b", speech(FRAME * 700, seed=1))
+    call.tick(100)
+    await call.say(Closed("connection lost", clean=False))
+    call.tick(600)
+    heard = b"".join(p.payload for p in call.transport.sent)
+    assert heard == speech(FRAME * 700)
+    call.tick(60)
+    assert call.of(HangUp) == []
+    rest = [p.payload for p in call.transport.sent[700:]]
+    assert 0.9 < sum(payload != SILENCE for payload in rest) * 0.02 < 1.1
+    call.tick(10)
+    assert len(call.of(HangUp)) == 1
+
+
+async def test_a_service_whose_responses_fail_again_and_again_is_lost(call):
+    failed = ServiceError("rate_limit_exceeded", "slow down"), ResponseDone("failed", {})
+    await call.say(*failed, ResponseStarted(), ResponseDone("completed", {}), *failed)
+    call.tick(100)
+    assert call.of(HangUp) == []
+    await call.say(*failed)
+    call.tick(100)
+    (hang_up,) = call.of(HangUp)
+    assert hang_up.by == "provider"
+    assert hang_up.reason.endswith("rate_limit_exceeded")
+    assert 0.9 < sum(p.payload != SILENCE for p in call.transport.sent) * 0.02 < 1.1
 
 
 async def test_events_that_end_without_a_word_are_a_lost_service(call):

@@ -252,3 +252,24 @@ def test_octets_are_neither_lost_nor_invented_and_heard_never_exceeds_received(s
             dropped += waiting
         assert appended == heard + dropped + q.queued_ms * 8
     assert sum(q.heard_ms(item) for item in "abc") * 8 == heard
+
+
+def test_an_item_that_was_played_whole_does_not_start_the_next_one_early():
+    q = queue(prebuffer_frames=2)
+    q.append("a", audio(2 * FRAME))
+    assert len(drain(q)) == 2
+    q.append("b", audio(FRAME // 2))
+    assert drain(q) == []
+    assert q.flush() == [Heard("b", 0.0, 10.0)]
+
+
+def test_finish_first_leaves_the_item_at_the_head_alone():
+    q = queue()
+    q.append("a", audio(5 * FRAME))
+    q.take()
+    q.append("b", audio(5 * FRAME))
+    q.append("c", audio(5 * FRAME))
+    q.finish_first()
+    assert b"".join(drain(q)) == audio(5 * FRAME)[FRAME:]
+    assert q.idle
+    assert [q.heard_ms(item) for item in "abc"] == [100.0, 0.0, 0.0]
