@@ -75,9 +75,21 @@ class CallMeter:
         if record.answered_at is not None and self._answered_at is None:
             self._answered_at = now
             self._families.answered.labels(*self._call).inc()
+            self._prepare()
             self._families.setup.labels(*self._call).observe(now - self._began, self._exemplar)
         if record.ended_at is not None:
             self._end()
+
+    def _prepare(self) -> None:
+        """Begin at 0 what may go wrong with this call."""
+        families = self._families
+        families.one_way.labels(*self._stream("")[:2])
+        for direction in ("received", "sent"):
+            stream = self._stream(direction)
+            families.dead.labels(*stream)
+            families.degraded.labels(*stream)
+            for quality in ("good", "bad"):
+                families.slices.labels(*stream, quality)
 
     def on_fact(self, fact: Fact) -> None:
         """What its worker says."""

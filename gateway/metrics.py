@@ -9,7 +9,7 @@ list. Which call it was is told by exemplars, in the OpenMetrics form.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
@@ -48,6 +48,24 @@ class Metrics:
     def watch(self, collector: Collector) -> None:
         """Ask this collector, too, at each scrape."""
         self.registry.register(collector)
+
+    def prepare(
+        self, trunks: Iterable[str], services: Iterable[tuple[str, str]], workers: Iterable[str]
+    ) -> None:
+        """Begin what can fail at 0 and not with the first failure, which no rate would show. `services` are agents with
+        their providers; what belongs to a call begins with the first call."""
+        families = self.families
+        for trunk in trunks:
+            for result in ("registered", "failed"):
+                families.registrations.labels(trunk, result)
+        for service in services:
+            for result in ("ok", "failed"):
+                families.provider_connects.labels(*service, result)
+            for kind in ("reported", "lost"):
+                families.provider_errors.labels(*service, kind)
+            families.provider_reconnects.labels(*service)
+        for worker in workers:
+            families.worker_deaths.labels(worker)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The page and its Content-Type: OpenMetrics with exemplars when `accept` (the header) asks for it, else the

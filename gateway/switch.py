@@ -78,6 +78,11 @@ class Switch:
         self.calls: dict[str, Call] = {}
         self.metrics = Metrics()
         self.metrics.watch(SwitchGauges(self))
+        self.metrics.prepare(
+            [name for name, trunk in config.trunks.items() if trunk.registers],
+            [(name, agent.provider) for name, agent in config.agents.items()],
+            [f"media-{index + 1}" for index in range(config.gateway.worker_count)] or ["media-0"],
+        )
         self._lag = LoopLag(self.metrics.on_loop_lag)
         self._records = records
         self._by_session: dict[InviteSession, Call] = {}
