@@ -49,9 +49,7 @@ class Metrics:
         """Ask this collector, too, at each scrape."""
         self.registry.register(collector)
 
-    def prepare(
-        self, trunks: Iterable[str], services: Iterable[tuple[str, str]], workers: Iterable[str]
-    ) -> None:
+    def prepare(self, trunks: Iterable[str], services: Iterable[tuple[str, str]], workers: Iterable[str]) -> None:
         """Begin what can fail at 0 and not with the first failure, which no rate would show. `services` are agents with
         their providers; what belongs to a call begins with the first call."""
         families = self.families
