@@ -41,6 +41,8 @@ class MediaParameters(msgspec.Struct, frozen=True):
     event_send_type: int | None = None
     """telephone-event payload type (RFC 4733) that the far end receives, None when not negotiated."""
     event_receive_type: int | None = None
+    event_clock_rate: int | None = None
+    """Clock of the events' durations, Hz; peers name telephone-event/8000 beside Opus too. None: that of the codec."""
 
 
 # Orders: switch → worker
@@ -113,7 +115,7 @@ Order = Configure | OpenLeg | SetMedia | Answered | CloseLeg | SendDtmf | Caller
 
 
 class WorkerReady(msgspec.Struct, tag=True):
-    """The worker's clock runs and it takes legs."""
+    """The worker is configured and takes legs; said after each Configure."""
 
     pid: int
 
@@ -223,6 +225,8 @@ class WorkerStatus(msgspec.Struct, tag=True):
     """The worst delay of the event loop in this second."""
     cpu_s: float = 0.0
     """Processor time of the process since it started, seconds."""
+    clock_ticks: int = 0
+    """Slots that the media clock has run since it started, 200 a second; the same number twice is a dead clock."""
 
 
 Fact = (

@@ -66,4 +66,5 @@ def _parameters(agreed: Agreed) -> MediaParameters:
         ptime_ms=agreed.ptime_ms,
         event_send_type=agreed.event_send_payload_type,
         event_receive_type=agreed.event_receive_payload_type,
+        event_clock_rate=agreed.event_clock_hz,
     )

@@ -104,6 +104,7 @@ class MediaLeg:
         self._watch = SendWatch()
         self._digits: list[str] = []
         self._keys: EventSender | None = None
+        self._event_clock = spec.clock_rate
         self._conversation = Conversation(call_id, bridge, self, patience_s, monotonic)
         self._queue = self._conversation.queue
         self._spec = spec
@@ -168,7 +169,7 @@ class MediaLeg:
             self._log.warning("keys not sent: the far end takes no telephone-event", digits=digits)
             return
         if self._keys is None:
-            self._keys = EventSender(session.media.clock_rate)
+            self._keys = EventSender(self._event_clock)
         for digit in digits:
             try:
                 self._keys.start(digit)
@@ -247,6 +248,9 @@ class MediaLeg:
             self._figures = Figures(self._spec.name, self._session, now)
 
     def _direct(self, parameters: MediaParameters, session: RtpSession, now: float) -> None:
+        event_clock = parameters.event_clock_rate or parameters.codec.clock_rate
+        if event_clock != self._event_clock:
+            self._event_clock, self._keys = event_clock, None
         self._sending = parameters.direction in ("sendrecv", "sendonly")
         self._receiving = parameters.direction in ("sendrecv", "recvonly")
         self._uplink.listening = self._sending and self._receiving
@@ -308,7 +312,7 @@ class MediaLeg:
             case KeyPressed(key=key):
                 self.caller_key(key.digit)
             case KeyReleased(key=key):
-                duration_ms = key.duration * 1000 / session.media.clock_rate
+                duration_ms = key.duration * 1000 / self._event_clock
                 self._on_fact(Dtmf(self.call_id, key.digit, duration_ms))
             case ReceiveDead():
                 self._receive_dead(event, session)

@@ -434,6 +434,18 @@ async def test_a_key_reaches_agent_record_and_switch_once(call):
     assert (fact.digit, fact.duration_ms) == ("5", 60.0)
 
 
+async def test_keys_of_8000_hz_beside_opus_keep_their_own_clock():
+    h = LegHarness(FakeBridge(PCM24), OPUS)
+    await h.answer(event_clock_rate=8000)
+    key_packets(h, 5)
+    h.tick(60)
+    assert [(fact.digit, fact.duration_ms) for fact in h.of(Dtmf)] == [("5", 60.0)]
+    h.leg.send_dtmf("1")
+    h.tick(20)
+    durations = [int.from_bytes(p.payload[2:4], "big") for p in h.transport.sent if p.payload_type == 101]
+    assert max(durations) == 100 * 8
+
+
 async def test_a_key_from_signalling_reaches_agent_and_record(call):
     call.leg.caller_key("#")
     assert (call.bridge.keys, call.leg.report().dtmf) == ("#", ["#"])
