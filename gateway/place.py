@@ -44,7 +44,10 @@ async def place(
     record: Path | None,
     dtmf: str | None,
 ) -> CallRecord:
-    """Place one call, wait for its end and return its record. Raises ConfigError, GatewayError or SipError."""
+    """Place one call, wait for its end and return its record; being cancelled hangs up.
+
+    Raises ConfigError, GatewayError or SipError.
+    """
     if play is not None and agent is not None:
         raise ConfigError(["--play and --agent exclude each other: the file or the agent talks"])
     with tempfile.TemporaryDirectory(prefix="trunkline-") as folder:
@@ -113,10 +116,11 @@ async def _until_over(switch: Switch, call_id: str, dtmf: str | None) -> None:
             await asyncio.wait_for(asyncio.shield(over), DTMF_DELAY)
         call.press(dtmf)
     try:
-        await over
+        await asyncio.shield(over)
     except asyncio.CancelledError:
+        # Ctrl-C ends the call, not the command: its record and recording are still wanted
         switch.hang_up(call_id)
-        raise
+        await over
 
 
 def _keep_recording(ended: CallRecord, wanted: Path | None) -> None:
