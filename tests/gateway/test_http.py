@@ -33,6 +33,9 @@ class FakeGateway:
     def readiness(self) -> Readiness:
         return self.ready
 
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        return f"calls 1 # for {accept}".encode(), "text/plain; version=0.0.4; charset=utf-8"
+
     def live_calls(self) -> list[LiveCall]:
         return self.live
 
@@ -116,6 +119,14 @@ async def test_readyz_names_every_reason():
             "parts": {"trunk vonage": "failed"},
             "records_queued": 7,
         }
+
+
+async def test_metrics_come_in_the_form_that_is_asked_for():
+    async with running() as api, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{api.port}/metrics"
+        async with session.get(url, headers={"Accept": "application/openmetrics-text"}) as response:
+            assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            assert await response.text() == "calls 1 # for application/openmetrics-text"
 
 
 async def test_calls_are_live_and_past_ones_newest_first_each_once():
@@ -231,6 +242,7 @@ async def test_without_the_token_nothing_is_told(value):
         assert TOKEN not in detail
         assert (await api.request("GET", "/readyz", headers=headers))[:2] == (200, {"ready": True})
         assert (await api.request("GET", "/healthz"))[0] == 200
+        assert (await api.problem("GET", "/metrics", headers=headers))[0] == 401
 
 
 async def test_with_the_token_everything_is_told():
