@@ -65,12 +65,15 @@ def _credential(name: str) -> str:
             f"add LoadCredential={name}:PATH to the unit"
         )
     try:
-        return (Path(directory) / name).read_text(encoding="utf-8").rstrip("\r\n")
+        secret = (Path(directory) / name).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise LookupError(
             f"systemd credential {name} cannot be read ({reason}); add LoadCredential={name}:PATH to the unit"
         ) from None
+    if not secret:
+        raise LookupError(f"systemd credential {name} is empty; write it to the file that the unit loads it from")
+    return secret
 
 
 def dotted(location: Location) -> str:

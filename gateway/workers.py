@@ -2,7 +2,8 @@
 
 A worker is a process behind a local stream socket (or, with `workers = 0`, the same code in this process).
 A worker that dies is reported once with the legs it carried, and another is started in its place. One that runs but
-says nothing for STUCK_AFTER (it reports each second) is killed, and so dies like any other.
+says nothing for STUCK_AFTER (it reports each second), or whose media clock stands still for so long, is killed, and so
+dies like any other.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ READY_TIMEOUT = 20.0
 RESTART_DELAY = 0.5
 RESTART_DELAY_MAX = 30.0
 STUCK_AFTER = 5.0
-"""Seconds of silence after which a ready worker is taken for stuck; it says how it is once a second."""
+"""Seconds of silence, or of a media clock that does not tick, after which a ready worker is taken for stuck; it says
+once a second how it is and how often its clock has ticked."""
 WATCH_INTERVAL = 1.0
 STABLE_AFTER = 60.0
 """A worker that lived this long, seconds, dies for a new reason: its replacement starts at once."""
@@ -39,6 +41,8 @@ class Worker(Protocol):
     legs: set[str]
     ready: bool
     status: WorkerStatus | None
+    ticked_at: float
+    """When its media clock was last known to tick, the loop's seconds."""
 
     def send(self, order: Order) -> None:
         """Give an order; silently dropped when the worker is gone (its loss is reported on its own)."""
@@ -55,6 +59,13 @@ class WorkerListener(Protocol):
     def on_worker_lost(self, worker: Worker, call_ids: set[str], reason: str) -> None: ...
 
 
+def _take_status(worker: Worker, status: WorkerStatus) -> None:
+    """Keep the status; a clock that has ticked since the last one is alive."""
+    if worker.status is None or status.clock_ticks > worker.status.clock_ticks:
+        worker.ticked_at = asyncio.get_running_loop().time()
+    worker.status = status
+
+
 class InProcessWorker:
     """`workers = 0`: the worker's own code behind the same two calls."""
 
@@ -63,14 +74,16 @@ class InProcessWorker:
         self.legs: set[str] = set()
         self.ready = False
         self.status: WorkerStatus | None = None
+        self.ticked_at = 0.0
         self._listener = listener
         self._worker = LocalWorker(self._on_fact)
 
     def _on_fact(self, fact: Fact) -> None:
         if isinstance(fact, WorkerReady):
             self.ready = True
+            self.ticked_at = asyncio.get_running_loop().time()
         elif isinstance(fact, WorkerStatus):
-            self.status = fact
+            _take_status(self, fact)
             self._listener.on_worker_status(self, fact)
         else:
             self._listener.on_fact(self, fact)
@@ -99,7 +112,9 @@ class WorkerProcess(asyncio.Protocol):
         self.started_at = 0.0
         self.heard_at = 0.0
         """When it last said anything, the loop's seconds."""
-        self.stuck = False
+        self.ticked_at = 0.0
+        self.stuck: str | None = None
+        """Why it was killed for being stuck."""
         self.up = asyncio.Event()
         self._listener = listener
         self._on_exit = on_exit
@@ -133,8 +148,8 @@ class WorkerProcess(asyncio.Protocol):
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()
         self.ready = False
-        if self.stuck:
-            self._on_exit(self, "stuck: it said nothing any more")
+        if self.stuck is not None:
+            self._on_exit(self, f"stuck: {self.stuck}")
         else:
             self._on_exit(self, f"killed by signal {-code}" if code < 0 else f"exited with status {code}")
 
@@ -153,9 +168,10 @@ class WorkerProcess(asyncio.Protocol):
         for fact in facts:
             if isinstance(fact, WorkerReady):
                 self.ready = True
+                self.ticked_at = self.heard_at
                 self.up.set()
             elif isinstance(fact, WorkerStatus):
-                self.status = fact
+                _take_status(self, fact)
                 self._listener.on_worker_status(self, fact)
             else:
                 self._listener.on_fact(self, fact)
@@ -166,10 +182,14 @@ class WorkerProcess(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Kill the process when it is stuck."""
-        silent = now - max(self.heard_at, self.started_at)
-        if not self.stuck and silent > (STUCK_AFTER if self.ready else READY_TIMEOUT):
-            self.stuck = True
-            log.error("media worker is stuck, killing it", worker=self.name, pid=self.pid, silent_s=round(silent, 1))
+        if self.stuck is not None:
+            return
+        if now - max(self.heard_at, self.started_at) > (STUCK_AFTER if self.ready else READY_TIMEOUT):
+            self.stuck = "it said nothing any more"
+        elif self.ready and now - self.ticked_at > STUCK_AFTER:
+            self.stuck = "its media clock stood still"
+        if self.stuck is not None:
+            log.error("media worker is stuck, killing it", worker=self.name, pid=self.pid, reason=self.stuck)
             self.kill()
 
     def kill(self) -> None:
@@ -241,7 +261,7 @@ class WorkerPool:
         for worker in self._workers:
             if isinstance(worker, WorkerProcess):
                 if now - due > WATCH_INTERVAL:
-                    worker.heard_at = now
+                    worker.heard_at = worker.ticked_at = now
                 worker.check(now)
         self._watch_after(WATCH_INTERVAL)
 
@@ -306,6 +326,14 @@ class WorkerPool:
         worker.legs.add(order.call_id)
         worker.send(order)
         return worker
+
+    def stalled(self, now: float) -> str | None:
+        """Why media is not served, None while every clock ticks. A worker that is being replaced has none."""
+        ready = [worker for worker in self._workers if worker.ready]
+        for worker in ready:
+            if now - worker.ticked_at > STUCK_AFTER:
+                return f"the media clock of {worker.name} stands still"
+        return None if ready else "no media worker is up"
 
     async def stop(self) -> None:
         """End every worker."""

@@ -77,6 +77,8 @@ class MediaClock:
         self._schedule: Schedule | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._late_max = 0.0
+        self.ticks = 0
+        """Slots run since the start, legs or none: it stands still when the clock does."""
         self.skipped_ticks = 0
         """Periods that the legs of a slot were not ticked for, since the start."""
 
@@ -127,6 +129,7 @@ class MediaClock:
             if run is None:
                 return
             slot, skipped, late = run
+            self.ticks += 1
             self._late_max = max(self._late_max, late)
             legs = self._slots[slot]
             if legs:

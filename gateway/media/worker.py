@@ -98,10 +98,9 @@ class MediaWorker:
         return f"<MediaWorker legs={len(self._legs)} {self._clock!r}>"
 
     def start(self) -> None:
-        """Start the clock and report for duty."""
+        """Start the clock. It reports for duty when it is configured: loading what the agents need can take seconds."""
         self._clock.start()
         self._lag.start()
-        self._on_fact(WorkerReady(os.getpid()))
         self._status = asyncio.get_running_loop().call_later(STATUS_INTERVAL, self._tell_status)
 
     async def stop(self) -> None:
@@ -137,6 +136,7 @@ class MediaWorker:
             self._ports = PortRange(order.port_first, order.port_last)
         self._bind_host = order.bind_host
         self._recordings = Path(order.recordings_dir)
+        self._on_fact(WorkerReady(os.getpid()))
 
     def _take_agent(self, name: str, table: dict[str, Any]) -> None:
         provider = table.get("provider")
@@ -249,6 +249,7 @@ class MediaWorker:
             legs=len(self._legs),
             clock_late_max_ms=self._clock.take_late_max_ms(),
             clock_skipped_ticks=self._clock.skipped_ticks,
+            clock_ticks=self._clock.ticks,
             loop_lag_max_ms=lag_ms,
             cpu_s=time.process_time(),
         )

@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 
-from trunkline.gateway.messages import CodecSpec, Configure, Fact, LegFailed, OpenLeg, WorkerStatus
-from trunkline.gateway.workers import Worker, WorkerPool, WorkerProcess
+from trunkline.gateway.messages import (
+    CodecSpec,
+    Configure,
+    Fact,
+    LegFailed,
+    OpenLeg,
+    WorkerReady,
+    WorkerStatus,
+    encode,
+)
+from trunkline.gateway.workers import STUCK_AFTER, Worker, WorkerPool, WorkerProcess
 
 CONFIGURE = Configure({}, "127.0.0.1", 21001, 21040, "recordings")
 
@@ -134,5 +143,40 @@ async def test_secrets_are_not_on_the_command_line() -> None:
             assert b"sk-secret" not in file.read()
         with open(f"/proc/{pid}/environ", "rb") as file:
             assert b"sk-secret" not in file.read()
+    finally:
+        await pool.stop()
+
+
+async def test_a_clock_that_stands_still_is_a_stuck_worker() -> None:
+    worker = WorkerProcess(0, Listener(), lambda *_: None)
+    pool = WorkerPool(Listener(), 1, CONFIGURE)
+    pool._workers.append(worker)
+    now = asyncio.get_running_loop().time()
+    assert pool.stalled(now) == "no media worker is up"
+    worker.data_received(encode(WorkerReady(1)))
+    assert pool.stalled(now) is None
+    worker.data_received(encode(WorkerStatus(0, 0.0, 0, clock_ticks=200)))
+    for seconds in range(1, 7):
+        assert pool.stalled(now + STUCK_AFTER - 0.1) is None
+        worker.data_received(encode(WorkerStatus(0, 0.0, 0, clock_ticks=200)))
+        worker.heard_at = now + seconds
+    late = now + STUCK_AFTER + 0.5
+    assert pool.stalled(late) == "the media clock of media-1 stands still"
+    worker.check(late)
+    assert worker.stuck == "its media clock stood still"
+
+
+async def test_the_media_clock_of_a_real_worker_is_seen_to_tick() -> None:
+    pool = WorkerPool(Listener(), 1, CONFIGURE)
+    await pool.start()
+    try:
+        worker = pool.workers[0]
+        seen: set[int] = set()
+        async with asyncio.timeout(10):
+            while len(seen) < 2:
+                await asyncio.sleep(0.05)
+                if worker.status is not None:
+                    seen.add(worker.status.clock_ticks)
+        assert 100 < max(seen) - min(seen) < 400, "about 200 in a second"
     finally:
         await pool.stop()
