@@ -370,6 +370,10 @@ class Switch:
         """The SIP side; None before the start."""
         return self._ua
 
+    def stalled(self, now: float) -> str | None:
+        """Why media is not served, None while every media clock ticks."""
+        return self._pool.stalled(now)
+
     # What the admin API asks (http.Gateway)
 
     def readiness(self) -> Readiness:
