@@ -1,4 +1,4 @@
-"""A caller on loopback: speaks µ-law lines, hears what comes back, and remembers both."""
+"""A caller on loopback: speaks µ-law lines over any codec, hears what comes back, and remembers both."""
 
 import asyncio
 import random
@@ -11,17 +11,23 @@ from pathlib import Path
 import numpy as np
 
 from ...codecs.g711 import ULAW
+from ...codecs.registry import codec as registered
 from ...rtp.ports import PortRange
 from ...rtp.ring import AUDIO, Chunk
 from ...rtp.session import MediaFormat, RtpSession
 from ...rtp.transport import RtpTransport
 from ...sip.events import Answered, Ended, Event, IncomingInvite, Rejected, ReOffer
-from ...sip.offer_answer import PCMU, Agreed, AudioNegotiation
+from ...sip.offer_answer import OPUS, PCMA, PCMU, Agreed, AudioNegotiation
 from ...sip.sdp import SessionDescription
 from ...sip.session import InviteSession
+from ..bridges.base import AudioFormat
 from ..media.clock import MediaClock
+from ..media.convert import Convert, Line, converter, line_of
+from ..messages import CodecSpec
 from .trunk import LabTrunk
 
+CODECS = {codec.name: codec for codec in (PCMU, PCMA, OPUS)}
+ULAW_FORMAT = AudioFormat("pcmu", 8000)
 FRAME = 160
 """Samples and octets in 20 ms of G.711."""
 SPEECH_DBOV = -45.0
@@ -37,26 +43,31 @@ class CallFailed(Exception):
 class LabCaller:
     """One phone. Drive it with `dial`, `say`, `hear_…`, `hang_up`; `heard` and `said` are µ-law since the answer."""
 
-    def __init__(self, trunk: LabTrunk, clock: MediaClock, ports: PortRange, number: str = "15550100") -> None:
+    def __init__(
+        self, trunk: LabTrunk, clock: MediaClock, ports: PortRange, number: str = "15550100", codec: str = "PCMU"
+    ) -> None:
         self.number = number
         self.said = bytearray()
         self.heard = bytearray()
         self.received = bytearray()
-        """Every octet that came, as it came; `heard` is the same on the caller's own clock."""
+        """All that came, as it came (PCMU: its very octets); `heard` is the same on the caller's own clock."""
         self.answered = asyncio.Event()
         self.ended = asyncio.Event()
         self.end_reason = ""
         self._trunk = trunk
         self._clock = clock
         self._session: InviteSession | None = None
-        self._line: deque[bytes] = deque()
+        self._words: deque[bytes] = deque()
         self._incoming = bytearray()
         self._quiet = QUIET_FRAMES
         self._agent_spoke = 0
         self._changed = asyncio.Event()
         self._transport = RtpTransport.open(ports, "127.0.0.1")
         self._rtp = RtpSession(random.Random(), "lab-caller", MediaFormat(0, 0), time.monotonic())
-        self._media = AudioNegotiation((PCMU,), "127.0.0.1", self._transport.local_port, session_id=1)
+        self._line: Line = line_of(CodecSpec("PCMU"))
+        self._of_ulaw: Convert | None = None
+        self._to_ulaw: Convert | None = None
+        self._media = AudioNegotiation((CODECS[codec],), "127.0.0.1", self._transport.local_port, session_id=1)
 
     # The call
 
@@ -92,6 +103,7 @@ class LabCaller:
 
     def _start(self, agreed: Agreed) -> None:
         now = time.monotonic()
+        self._use(agreed, now)
         self._rtp.set_remote(
             agreed.remote_address, agreed.remote_port, agreed.remote_rtcp_port, rtcp_mux=agreed.rtcp_mux, now=now
         )
@@ -99,6 +111,13 @@ class LabCaller:
         self._transport.start(self._rtp, self._hear)
         self._clock.add(self)
         self.answered.set()
+
+    def _use(self, agreed: Agreed, now: float) -> None:
+        codec, send, receive = agreed.codec, agreed.send_payload_type, agreed.receive_payload_type
+        self._rtp.set_format(MediaFormat(send, receive, codec.clock_hz, registered(codec.name).packet_samples), now)
+        self._line = line_of(CodecSpec(codec.name, codec.clock_hz, codec.channels, send, receive))
+        self._of_ulaw = converter(ULAW_FORMAT, self._line.format)
+        self._to_ulaw = converter(self._line.format, ULAW_FORMAT)
 
     def _over(self, reason: str) -> None:
         if self.ended.is_set():
@@ -118,17 +137,21 @@ class LabCaller:
 
     def _hear(self, chunks: Sequence[Chunk], now: float) -> None:
         for kind, payload, samples in chunks:
-            octets = payload if kind == AUDIO else ULAW.silent(samples)
+            octets = self._line.received(payload) if kind == AUDIO else self._line.silence(samples)
+            if self._to_ulaw is not None:
+                octets = self._to_ulaw(octets)
             self.received += octets
             self._incoming += octets
 
     def tick(self, now: float, skipped: int) -> None:
         """20 ms: say the next frame of the line (or silence), take what came."""
         self._transport.tick(now)
+        samples = self._line.clock_rate // 50
         if skipped:
-            self._rtp.skip(skipped * FRAME)
-        frame = self._line.popleft() if self._line else ULAW.silent(FRAME)
-        self._transport.send(self._rtp.packet(frame, FRAME))
+            self._rtp.skip(skipped * samples)
+        frame = self._words.popleft() if self._words else ULAW.silent(FRAME)
+        payload = self._line.payload(frame if self._of_ulaw is None else self._of_ulaw(frame))
+        self._transport.send(self._rtp.packet(payload, samples))
         heard = bytes(self._incoming[:FRAME])
         del self._incoming[:FRAME]
         self.said += frame
@@ -149,13 +172,13 @@ class LabCaller:
 
     def say(self, speech: bytes) -> None:
         """Begin to speak µ-law octets; returns at once."""
-        self._line.extend(
+        self._words.extend(
             speech[start : start + FRAME].ljust(FRAME, ULAW.silence) for start in range(0, len(speech), FRAME)
         )
 
     async def said_all(self) -> None:
         """Wait until the line is spoken."""
-        await self._until_true(lambda: not self._line, 60.0, "the line was not spoken")
+        await self._until_true(lambda: not self._words, 60.0, "the line was not spoken")
 
     async def hear_speech(self, ms: float, timeout: float = 10.0) -> None:
         """Wait until `ms` of speech were heard from now on. Raises CallFailed."""

@@ -98,9 +98,9 @@ class Rig:
         }
         return Config(**tables)
 
-    def caller(self, number: str = "15550100") -> LabCaller:
-        """A new phone at the trunk."""
-        return LabCaller(self.trunk, self._clock, self._ports, number)
+    def caller(self, number: str = "15550100", codec: str = "PCMU") -> LabCaller:
+        """A new phone at the trunk that speaks one codec."""
+        return LabCaller(self.trunk, self._clock, self._ports, number, codec)
 
     async def records(self) -> list[CallRecord]:
         """What the gateway wrote down of calls that are over, oldest first."""
