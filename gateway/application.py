@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -108,12 +109,12 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run(config: Config) -> int:
-    """Run until told to stop; the exit status."""
+def run(config: Config, file: Path) -> int:
+    """Run until told to stop; the exit status. `file` is where the configuration comes from."""
     _allow_many_files()
     try:
         uvloop.run(_serve(config))
     except (GatewayError, SipError) as error:
-        log.error("gateway cannot start", reason=str(error))
+        log.error("gateway cannot start", reason=str(error), file=str(file))
         return 1
     return 0

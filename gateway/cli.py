@@ -68,12 +68,13 @@ def _options(
 @app.command()
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the gateway in the foreground; notifies systemd."""
+    loaded = load_config(config)
+
     from .application import run as run_gateway
     from .logs import configure_logs
 
-    loaded = load_config(config)
     configure_logs(loaded.gateway)
-    raise typer.Exit(run_gateway(loaded))
+    raise typer.Exit(run_gateway(loaded, config))
 
 
 @app.command()
@@ -92,7 +93,10 @@ def check(
 
 def _check_live(config: Config) -> None:
     from .live_check import check_live
+    from .logs import configure_logs
 
+    # the findings say it all, and standard output is theirs
+    configure_logs(config.gateway.model_copy(update={"log_level": "critical"}))
     failed = False
     for finding in asyncio.run(check_live(config)):
         typer.echo(f"{finding.part}: {'ok' if finding.ok else 'FAILED'}: {finding.detail}")
@@ -117,9 +121,11 @@ def call(
     if play is None and record is None and dtmf is None:
         ended = asyncio.run(_call_through_gateway(config, target, agent, trunk))
     else:
+        from .logs import configure_logs
         from .place import place
 
         loaded = load_config(config)
+        configure_logs(loaded.gateway.model_copy(update={"log_level": "warning"}))
         ended = asyncio.run(place(loaded, target, agent=agent, trunk=trunk, play=play, record=record, dtmf=dtmf))
     _show(ended, as_json)
     if ended.answered_at is None:

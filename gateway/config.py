@@ -121,6 +121,8 @@ class Config(BaseSettings):
             found = problems_of(error, resolved, lambda location: _known_keys(resolved, location))
             problems += [(location, sentence) for location, sentence in found if location not in unresolved]
             config = None
+        else:
+            problems += _too_few_ports(config)
         if config is None or problems:
             raise problem_error("configuration", problems)
         return config
@@ -154,7 +156,8 @@ def load_tables(path: Path | str, *tables: str) -> Config:
 
 def names_in(path: Path | str, table: str) -> list[str]:
     """The names in one table of tables, such as the agents; nothing is checked but the syntax."""
-    return list(_parse(str(path), _read(path)).get(table, {}))
+    tables = _parse(str(path), _read(path)).get(table, {})
+    return list(tables) if isinstance(tables, dict) else []
 
 
 def _read(path: Path | str) -> str:
@@ -205,6 +208,15 @@ def _dangling_names(data: Mapping[str, Any], unresolved: set[Location]) -> list[
                 have = ", ".join(sorted(known)) or "none"
                 problems.append((location, f"there is no [{table}.{name}]; add it, or use one of: {have}"))
     return problems
+
+
+def _too_few_ports(config: Config) -> list[Problem]:
+    """Each worker has ports of its own."""
+    workers, pairs = config.gateway.worker_count, config.rtp.ports.pairs
+    if pairs >= workers:
+        return []
+    sentence = f"{pairs} port pair(s) cannot be shared by {workers} workers; widen the range, or set gateway.workers"
+    return [(("rtp", "ports"), sentence)]
 
 
 def _known_keys(data: Any, location: Location) -> Iterable[str]:

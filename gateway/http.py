@@ -11,6 +11,7 @@
 | DELETE /api/calls/{id} | 202: the call is being ended; 409 when it has ended already |
 """
 
+import os
 from typing import Any, Protocol
 
 import msgspec
@@ -147,8 +148,9 @@ class AdminServer:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise GatewayError(
-                f"[http] listen = {str(self._listen)!r}: cannot be bound ({error.strerror}); choose another address"
+                f"[http] listen: {self._listen}: cannot listen: {reason}; free the address, or choose another"
             ) from None
         return self._runner.addresses[0][1]
 

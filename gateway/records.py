@@ -88,7 +88,10 @@ class RecordStore:
             raise RecordsError(f"the call records at {where} were written by a newer release; run that one") from None
         except DATABASE_ERRORS as error:
             await self._give_up()
-            raise RecordsError(f"the call records at {where} cannot be opened: {reason_of(error)}") from error
+            raise RecordsError(
+                f"the call records at {where} cannot be opened: {reason_of(error)}; "
+                f"check [records] url, and that [gateway] state_dir = {self._state_dir} can be written"
+            ) from error
         self._trouble = None
         self._reader = RecordReader(self._url)
         self._writer = asyncio.create_task(self._write_behind(), name="call records")

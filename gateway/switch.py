@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import structlog
 from pydantic import SecretStr
 
+from ..sip.errors import TransportError
 from ..sip.events import (
     Event,
     IncomingInvite,
@@ -35,7 +36,7 @@ from ..sip.uri import Uri
 from ..sip.user_agent import UserAgent, UserAgentConfig
 from .call import Call, OperatorHangUp, WorkerLost, timestamp
 from .config import Config
-from .errors import CallRefused
+from .errors import CallRefused, GatewayError
 from .gauges import SwitchGauges
 from .http import LiveCall, Readiness
 from .ids import new_call_id
@@ -101,9 +102,12 @@ class Switch:
     # Life
 
     async def start(self) -> None:
-        """Bind, start the workers, bring the trunks up. Raises TransportError, WorkerError."""
+        """Bind, start the workers, bring the trunks up. Raises GatewayError."""
         config = self.config
-        self._transport = await SipTransport.open([str(url) for url in config.sip.listen])
+        try:
+            self._transport = await SipTransport.open([str(url) for url in config.sip.listen])
+        except TransportError as error:
+            raise GatewayError(f"[sip] listen: {error}; free the address, or choose another") from None
         self._ua = UserAgent(
             UserAgentConfig(user_agent=config.gateway.name, public_host=config.sip.public_address),
             random.SystemRandom(),  # tags and branches are not to be guessed

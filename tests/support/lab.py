@@ -21,7 +21,6 @@ from trunkline.gateway.lab.trunk import LabTrunk, RegistrarAgent
 from trunkline.gateway.lab.voice import speech
 from trunkline.gateway.media.clock import MediaClock
 from trunkline.rtp.ports import PortRange
-from trunkline.sip.errors import ParseError
 from trunkline.sip.message import Request, Response, parse_message
 from trunkline.sip.transport import SipTransport
 
@@ -102,6 +101,7 @@ class LabGateway:
         self._tables = tables
         self._programs = programs
         self._program: Program | None = None
+        self._callers: list[LabCaller] = []
         self._clock = MediaClock()
         callers = ports.take_range(64)
         self._ports = PortRange(callers, callers + 63, cooldown_s=0.0)
@@ -117,6 +117,8 @@ class LabGateway:
     ) -> None:
         if self._program is not None:
             await asyncio.to_thread(self._program.stop)
+        for caller in self._callers:
+            caller.tick_failed(RuntimeError("the test is over"))
         self._clock.stop()
         await self.trunk.stop()
         await self.agent.stop()
@@ -247,6 +249,19 @@ class LabGateway:
                     return calls
                 await asyncio.sleep(0.03)
 
+    async def ended_calls(self, caller: str, timeout_s: float = 10.0) -> list[dict[str, Any]]:
+        """Wait until a call of this caller is over and in the database; the records of its calls."""
+
+        def found() -> list[dict[str, Any]]:
+            return [record for record in self.stored() if record["from"] == caller and record["ended_at"]]
+
+        return await eventually(found, timeout_s, f"a stored call of {caller}")
+
+    @staticmethod
+    def json(text: str) -> Any:
+        """What a command wrote with --json."""
+        return json.loads(text)
+
     def stored(self) -> list[dict[str, Any]]:
         """What `trunkline calls` reads: the database, also when the gateway is gone; oldest first."""
         import sqlite3
@@ -272,7 +287,8 @@ class LabGateway:
 
     def caller(self, number: str = "15550100") -> LabCaller:
         """A new phone at the trunk."""
-        return LabCaller(self.trunk, self._clock, self._ports, number)
+        self._callers.append(LabCaller(self.trunk, self._clock, self._ports, number))
+        return self._callers[-1]
 
     async def call(self, number: str = "15550100") -> LabCaller:
         """A call that is up and has been greeted."""

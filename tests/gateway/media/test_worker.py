@@ -92,7 +92,6 @@ async def local(provider):
     facts = Facts()
     worker = LocalWorker(facts, Random(4))
     worker.start()
-    await facts.next(WorkerReady)
     yield worker, facts, provider
     await worker.stop()
 
@@ -290,6 +289,7 @@ async def child():
 
 async def test_the_process_reports_ignores_signals_and_nonsense_and_ends_with_its_socket(child):
     async with asyncio.timeout(20):
+        child.writer.write(encode(Configure({}, "127.0.0.1", 30000, 30009, "")))
         ready = await child.facts.next(WorkerReady)
         assert ready.pid == child.process.pid
         os.kill(ready.pid, signal.SIGTERM)
@@ -303,6 +303,5 @@ async def test_the_process_reports_ignores_signals_and_nonsense_and_ends_with_it
 
 async def test_the_process_ends_at_shutdown(child):
     async with asyncio.timeout(20):
-        await child.facts.next(WorkerReady)
         child.writer.write(encode(Shutdown()))
         assert await child.process.wait() == 0
