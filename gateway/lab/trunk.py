@@ -103,6 +103,8 @@ class LabTrunk:
         self.agent: RegistrarAgent
         self.on_call: Callable[[IncomingInvite], None] | None = None
         """Who answers a call that the gateway places; None: nobody is there (480)."""
+        self.relay: Callable[[bytes, Callable[[Event], None]], tuple[bytes, Callable[[Event], None]]] | None = None
+        """What stands between a phone's media and the gateway's: `Network.join` of relay.py."""
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Bind; the port (UDP, and TCP beside it when it is free)."""
@@ -119,6 +121,8 @@ class LabTrunk:
     def call(self, user: str, number: str, caller: str, sdp: bytes, owner: Callable[[Event], None]) -> OutgoingSession:
         """Call `number` at the gateway that registered as `user`; `owner` gets the events. KeyError: not registered."""
         contact, flow = self.agent.bindings[user]
+        if self.relay is not None:
+            sdp, owner = self.relay(sdp, owner)
         session = self.agent.invite(
             str(contact),
             from_=f"<sip:{caller}@{REALM}>",
