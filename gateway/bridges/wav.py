@@ -24,6 +24,8 @@ from .base import (
 )
 
 ITEM = "file"
+LONGEST_S = 300
+"""What a call may have queued, seconds."""
 
 
 class WavConfig(AgentConfig):
@@ -58,6 +60,8 @@ class WavBridge:
             self._audio = await asyncio.to_thread(read_audio, self._config.play, self.output_format)
         except (OSError, FFmpegError) as error:
             raise BridgeRefused(f"{self._config.play}: {error.strerror}") from None
+        if len(self._audio) > LONGEST_S * 1000 * self.output_format.octets_per_ms:
+            raise BridgeRefused(f"{self._config.play} is longer than {LONGEST_S} s")
 
     def send(self, frame: bytes) -> None:
         """Nobody listens; the recording has it."""

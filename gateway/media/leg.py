@@ -249,7 +249,7 @@ class MediaLeg:
 
     def _direct(self, parameters: MediaParameters, session: RtpSession, now: float) -> None:
         event_clock = parameters.event_clock_rate or parameters.codec.clock_rate
-        if event_clock != self._event_clock:
+        if event_clock != self._event_clock or parameters.event_send_type is None:
             self._event_clock, self._keys = event_clock, None
         self._sending = parameters.direction in ("sendrecv", "sendonly")
         self._receiving = parameters.direction in ("sendrecv", "recvonly")

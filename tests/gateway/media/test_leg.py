@@ -474,6 +474,14 @@ async def test_keys_without_a_negotiated_event_type_are_not_sent():
     assert {p.payload_type for p in h.transport.sent} == {0}
 
 
+async def test_keys_are_given_up_when_the_far_end_takes_them_no_longer(call):
+    call.leg.send_dtmf("123")
+    call.tick(3)
+    call.leg.set_media(call.parameters(event_send_type=None))
+    call.tick(10)
+    assert [p.payload_type for p in call.transport.sent] == [101] * 3 + [0] * 10
+
+
 async def test_a_letter_that_is_no_key_is_not_sent(call):
     call.leg.send_dtmf("x2")
     call.tick(10)
