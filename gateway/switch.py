@@ -280,6 +280,7 @@ class Switch:
         if trunk is None:
             event.session.reject(403, time.monotonic())
             return
+        event.session.use_credentials(trunk.credentials)
         number = trunk.dialled(_user(request.uri), _user(request.to.uri))
         route = route_for(self.config.routes, number, trunk.name)
         caller = _user(request.from_.uri)

@@ -4,10 +4,9 @@ import enum
 import ipaddress
 from typing import NamedTuple
 
-from .flow import Flow
+from .flow import DEFAULT_PORT, Flow
 from .headers import Headers
 from .message import Request, Response
-from .transaction_layer import DEFAULT_PORT
 from .uri import NameAddr, SipUri, Uri
 
 
@@ -118,19 +117,27 @@ class Dialog:
     def targets(self) -> list[Flow]:
         """Where our requests go, in order of preference. Names are not resolved here: the flow that the dialog began on
         stands for them, and for a private address of a peer that is seen under a public one."""
+        flow = self.flow
         uri = self.route_set[0].uri if self.route_set else self.remote_target
-        if not isinstance(uri, SipUri) or not _is_numeric(uri.host):
-            return [self.flow]
-        transport = uri.transport or ("tls" if uri.scheme == "sips" else "udp")
+        if not isinstance(uri, SipUri):
+            return [flow]
+        if not self.route_set and _is_private(uri.host) and not _is_private(flow.host):
+            return [flow]
+        is_name = _address(uri.host) is None
+        host = flow.host if is_name else uri.host
+        # A URI without a transport that leads back to where the dialog came from means the transport that worked.
+        transport = uri.transport or (flow.transport if host == flow.host else "udp")
+        if uri.scheme == "sips":
+            transport = "tls"
         if transport not in ("udp", "tcp", "tls"):
-            return [self.flow]
-        named = Flow(transport, uri.host, uri.port or DEFAULT_PORT[transport])
-        if not self.route_set and _is_private(uri.host) and not _is_private(self.flow.host):
-            return [self.flow]
-        if self.flow.reliable and (named.transport, named.host) == (self.flow.transport, self.flow.host):
-            # The connection that is there is better than a second one.
-            return [self.flow] if named == self.flow else [self.flow, named]
-        return [named]
+            return [flow]
+        named = Flow(transport, host, uri.port or DEFAULT_PORT[transport])
+        if not is_name and not flow.reliable:
+            return [named]
+        if (named.transport, named.host) == (flow.transport, flow.host):
+            # The connection that is there is better than a second one, which stands in when it is gone.
+            return list(dict.fromkeys([flow, named]))
+        return [flow] if is_name else [named]
 
     def accepts(self, request: Request) -> bool:
         """Whether the far end's request is in order (§12.2.2); False asks for 500. Remembers its number."""
@@ -153,10 +160,6 @@ class Dialog:
         self.state = DialogState.CONFIRMED
         self.route_set = response.record_routes[::-1]
         self.refresh_target(response)
-
-
-def _is_numeric(host: str) -> bool:
-    return _address(host) is not None
 
 
 def _is_private(host: str) -> bool:

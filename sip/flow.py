@@ -5,6 +5,9 @@ from typing import Literal
 
 Transport = Literal["udp", "tcp", "tls"]
 
+DEFAULT_PORT: dict[Transport, int] = {"udp": 5060, "tcp": 5060, "tls": 5061}
+"""RFC 3261 §19.1.2."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:

@@ -1,33 +1,18 @@
 """OPTIONS as a health check of a peer (RFC 3261 §11)."""
 
-from typing import Protocol
-
-from .events import Event, PeerReachable, PeerUnreachable
+from .events import PeerReachable, PeerUnreachable
 from .exchange import Exchange
-from .flow import Address, Flow
+from .flow import Flow
 from .headers import Headers
 from .message import Request, Response
+from .owner import Owner
 from .uri import NameAddr, Uri
-
-
-class HealthCheckOwner(Protocol):
-    """What a health check needs of its UserAgent."""
-
-    product: str
-
-    def emit(self, event: Event) -> None:
-        """Queue an event."""
-        ...
-
-    def contact(self, flow: Flow, user: str | None, advertised: Address | None = None) -> str:
-        """Our Contact value towards `flow`."""
-        ...
 
 
 class HealthCheck:
     """One OPTIONS; any answer but 408 and 503 proves that the peer lives."""
 
-    def __init__(self, owner: HealthCheckOwner, name: str, uri: Uri, from_: NameAddr, call_id: str) -> None:
+    def __init__(self, owner: Owner, name: str, uri: Uri, from_: NameAddr, call_id: str) -> None:
         """`from_` carries our tag."""
         self._owner = owner
         self._name = name

@@ -149,6 +149,12 @@ class Response(_Message):
         """Whether the status is 2xx."""
         return 200 <= self.status < 300
 
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds in Retry-After, without its comment and parameters; None when absent or unreadable."""
+        digits = (self.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0].strip()
+        return int(digits) if digits.isdecimal() and digits.isascii() and len(digits) < 9 else None
+
     def to_bytes(self) -> bytes:
         """The wire form."""
         reason = self.reason.replace("\r", " ").replace("\n", " ")

@@ -6,23 +6,23 @@
 | registering | 2xx | registered |
 | registering | refused, no answer from any target | failed |
 | registered | refresh (due, or the connection broke) | registered, or failed |
+| registered | the granted time is over, the refresh not yet answered | registering |
 | failed | back-off is over, `retry` | registering |
 | any | `unregister` | unregistering, then unregistered whatever the answer |
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from .digest import DigestClient
 from .errors import ParseError
-from .events import Event, RegistrationChanged, RegistrationState
-from .exchange import Exchange, ExchangeUser
+from .events import RegistrationChanged, RegistrationState
+from .exchange import Exchange
 from .flow import Address, Flow
 from .headers import Headers, parse_number
 from .message import Request, Response
-from .timers import TimerHeap
+from .owner import Owner
 from .uri import NameAddr, SipUri
 
 _MAX_EXPIRES = 2**32 - 1
@@ -46,43 +46,12 @@ class Backoff:
         return min(cap, first * 2 ** min(failures - 1, 16)) * rng.uniform(0.5, 1.0)
 
 
-class RegistrationOwner(Protocol):
-    """What a registration needs of its UserAgent."""
-
-    timers: TimerHeap
-    rng: random.Random
-    product: str
-
-    def emit(self, event: Event) -> None:
-        """Queue an event."""
-        ...
-
-    def contact(self, flow: Flow, user: str | None, advertised: Address | None = None) -> str:
-        """Our Contact value towards `flow`."""
-        ...
-
-    def advertised(self, flow: Flow) -> Address:
-        """Our address as the peer of `flow` should see it."""
-        ...
-
-    def exchange(
-        self,
-        make: Callable[[Flow], Request],
-        targets: Sequence[Flow],
-        user: ExchangeUser,
-        digest: DigestClient | None,
-        now: float,
-    ) -> Exchange:
-        """Start a request of ours."""
-        ...
-
-
 class Registration:
     """One binding at one registrar. Made by UserAgent.register."""
 
     def __init__(
         self,
-        owner: RegistrationOwner,
+        owner: Owner,
         name: str,
         registrar: SipUri,
         aor: NameAddr,
@@ -159,6 +128,14 @@ class Registration:
         self._change("unregistering", "removing the binding")
         self._send(now)
 
+    def release(self) -> None:
+        """Stop without a word to the registrar: another registration takes the binding over, or it may run out."""
+        self._stopping = True
+        self._owner.timers.cancel_all(self)
+        if self._exchange is not None:
+            self._exchange.abandon()
+            self._exchange = None
+
     def flow_failed(self, flow: Flow, now: float) -> None:
         """A connection broke: the registrar can reach us no more through it, so register again soon."""
         if self.state == "registered" and flow.reliable and self._exchange is not None and not self._stopping:
@@ -167,7 +144,11 @@ class Registration:
                 self._owner.timers.set(self, "attempt", now + self._owner.rng.uniform(0.0, 2.0))
 
     def on_timer(self, timer: str, now: float) -> None:
-        """For TimerHeap: the refresh or the next attempt is due."""
+        """For TimerHeap: the refresh or the next attempt is due, or the binding ran out."""
+        if timer == "expiry":
+            self.expires = None
+            self._change("registering", "the registration ran out, its refresh is not answered")
+            return
         self._raised = self._corrected = False
         if self.expires is None:
             self._change("registering", f"asking {self._targets[0]}")
@@ -238,6 +219,7 @@ class Registration:
         learned = self._owner.advertised(exchange.flow)
         changed = self.expires != granted or self.learned != learned
         self.expires, self.learned = granted, learned
+        self._owner.timers.set(self, "expiry", now + granted)
         if self.state != "registered" or changed:
             self._change("registered", f"registered at {exchange.flow}", status=response.status)
         contact = NameAddr.parse(self._owner.contact(exchange.flow, self._contact_user), "Contact")
@@ -278,13 +260,14 @@ class Registration:
         by_person = 300 <= status < 500 and status not in (408, 423, 480, 491)
         if exchange.refusal is not None:
             reason = f"{exchange.refusal}, {status} from {exchange.flow}"
-        self._fail(status, reason, now, by_person=by_person, retry_after=_seconds(response, "Retry-After"))
+        self._fail(status, reason, now, by_person=by_person, retry_after=response.retry_after)
 
     def _fail(
         self, status: int, reason: str, now: float, *, by_person: bool = False, retry_after: int | None = None
     ) -> None:
         self._failures += 1
         self.expires = None
+        self._owner.timers.cancel(self, "expiry")
         delay = self._backoff.delay(self._failures, by_person, self._owner.rng)
         if retry_after is not None:
             # Spread here too: the others were told the same.
@@ -309,8 +292,3 @@ def _same(theirs: NameAddr, ours: NameAddr) -> bool:
     if not isinstance(a, SipUri) or not isinstance(b, SipUri):
         return a == b
     return (a.user, a.host.lower(), a.port or 5060) == (b.user, b.host.lower(), b.port or 5060)
-
-
-def _seconds(response: Response, name: str) -> int | None:
-    digits = (response.headers.get(name) or "").partition(";")[0].partition("(")[0].strip()
-    return int(digits) if digits.isdecimal() and digits.isascii() and len(digits) < 9 else None

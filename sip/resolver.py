@@ -13,10 +13,9 @@ import dns.name
 import dns.resolver
 
 from .errors import LocalError, ParseError, TransportError
-from .flow import Flow, Transport
+from .flow import DEFAULT_PORT, Flow, Transport
 from .uri import SipUri
 
-_PORT: dict[Transport, int] = {"udp": 5060, "tcp": 5060, "tls": 5061}
 _NAPTR_SERVICES: dict[str, Transport] = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 _SRV_PREFIX: dict[Transport, str] = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
 
@@ -102,7 +101,7 @@ class Resolver:
         wanted = self._wanted(parsed)
         if _is_numeric(parsed.host):
             transport = wanted or self._default(parsed)
-            return [Flow(transport, parsed.host, parsed.port or _PORT[transport])]
+            return [Flow(transport, parsed.host, parsed.port or DEFAULT_PORT[transport])]
         if parsed.port is not None:
             transport = wanted or self._default(parsed)
             return await self._addresses(parsed.host, parsed.port, transport)
@@ -110,7 +109,7 @@ class Resolver:
         if flows:
             return flows
         transport = wanted or self._default(parsed)
-        return await self._addresses(parsed.host, _PORT[transport], transport)
+        return await self._addresses(parsed.host, DEFAULT_PORT[transport], transport)
 
     def _wanted(self, uri: SipUri) -> Transport | None:
         """The transport that the URI itself demands."""

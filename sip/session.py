@@ -5,64 +5,40 @@ Every method takes `now` (time.monotonic() seconds) and returns at once; what it
 withdrawn) does nothing.
 """
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from .answer import PendingAnswer
 from .body import session_description
 from .dialog import Dialog, DialogState
-from .digest import DigestClient
+from .digest import Credentials, DigestClient
 from .errors import ParseError
-from .events import Ended, Event, InfoReceived, OfferAnswered
-from .exchange import Exchange, ExchangeUser
+from .events import Ended, InfoReceived, OfferAnswered
+from .exchange import Exchange
 from .flow import Address, Flow
 from .message import Request, Response, response_to
 from .modification import Modification
+from .owner import Owner
 from .session_refresh import SUPPORTED, SessionRefresh
 from .session_state import ALLOW, SessionState
-from .timers import TimerHeap
 from .transaction import ServerTransaction
 from .transaction_layer import TransactionLayer
 
 __all__ = ["InviteSession", "SessionOwner", "SessionState"]
 
 
-class SessionOwner(Protocol):
+class SessionOwner(Owner, Protocol):
     """What a session needs of its UserAgent."""
 
     layer: TransactionLayer
-    timers: TimerHeap
-    rng: random.Random
     session_expires: int
     """Seconds asked for in our INVITEs; 0 for none."""
     min_se: int
     ring_limit: float
-    product: str
-    """User-Agent and Server header."""
 
-    def emit(self, event: Event) -> None:
-        """Queue an event."""
-        ...
-
-    def contact(self, flow: Flow, user: str | None, advertised: Address | None = None) -> str:
-        """Our Contact value towards `flow`."""
-        ...
-
-    def advertised(self, flow: Flow) -> Address:
-        """Our address as the peer of `flow` should see it."""
-        ...
-
-    def exchange(
-        self,
-        make: Callable[[Flow], Request],
-        targets: Sequence[Flow],
-        user: ExchangeUser,
-        digest: DigestClient | None,
-        now: float,
-    ) -> Exchange:
-        """Start a request of ours."""
+    def digest_of(self, credentials: Credentials | None) -> DigestClient | None:
+        """What answers challenges for an account."""
         ...
 
     def respond(

@@ -228,7 +228,7 @@ class OutgoingSession(InviteSession):
         reason = response.reason
         if response.status in (401, 407):
             reason = exchange.refusal or reason
-        self._reject(response.status, reason, now, retry_after=_retry_after(response))
+        self._reject(response.status, reason, now, retry_after=response.retry_after)
 
     def _reject(
         self, status: int, reason: str, now: float, *, retry_after: int | None = None, local: bool = False
@@ -252,8 +252,3 @@ class OutgoingSession(InviteSession):
             plain.headers.remove("Contact")
             plain.headers.remove("Record-Route")
             return Dialog.from_response(request, plain, flow)
-
-
-def _retry_after(response: Response) -> int | None:
-    digits = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0].strip()
-    return int(digits) if digits.isdecimal() and digits.isascii() and len(digits) < 9 else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from .answer import PendingAnswer
 from .body import SDP, session_description
 from .dialog import Dialog, DialogState
-from .digest import DigestClient
+from .digest import Credentials
 from .errors import LocalError
 from .events import Confirmed
 from .flow import Address, Flow
@@ -33,9 +33,8 @@ class IncomingSession(InviteSession):
         dialog: Dialog,
         user: str | None,
         advertised: Address | None,
-        digest: DigestClient | None,
     ) -> None:
-        super().__init__(owner, transaction.call_id, user, digest)
+        super().__init__(owner, transaction.call_id, user, None)
         self.request: Request = transaction.request
         """The INVITE, with received/rport filled in."""
         self.source = source
@@ -55,6 +54,10 @@ class IncomingSession(InviteSession):
     @property
     def _unanswered(self) -> bool:
         return self.state is SessionState.PROCEEDING
+
+    def use_credentials(self, credentials: Credentials | None) -> None:
+        """What answers challenges to our own requests inside this call; without it they end the request."""
+        self.digest = self._owner.digest_of(credentials)
 
     def start(self, now: float) -> None:
         """Limit how long the call may stay unanswered; UserAgent calls it."""
@@ -143,6 +146,8 @@ class IncomingSession(InviteSession):
     def _on_bye(self, transaction: ServerTransaction, dialog: Dialog, now: float) -> None:
         if self._unanswered:
             self._refuse(487, now)
+            reason_header = transaction.request.headers.get("Reason")
+            self._finish("remote", "bye", now, status=487, reason_header=reason_header)
         super()._on_bye(transaction, dialog, now)
 
     def _on_acknowledged(self, pending: PendingAnswer, sdp: bytes | None) -> None:
@@ -166,7 +171,7 @@ class IncomingSession(InviteSession):
         tag = dialog.id.local_tag if dialog is not None else None
         extra = list(headers)
         if warning is not None:
-            extra.append(("Warning", f"399 {self.advertised} {quote(warning)}"))
+            extra.append(("Warning", f"399 {self.advertised} {quote(' '.join(warning.split()))}"))
         self._owner.respond(self._transaction, status, now, reason=reason, to_tag=tag, headers=extra)
         if dialog is not None:
             dialog.state = DialogState.TERMINATED

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from .flow import Address, Flow
+from .flow import DEFAULT_PORT, Address, Flow
 from .headers import Headers, Via
 from .message import Request, Response, response_to
 from .timers import TimerHeap, Timing
@@ -28,7 +28,6 @@ from .transaction import (
 )
 
 MAGIC_COOKIE = "z9hG4bK"
-DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
 METHODS = frozenset(
     [
         "INVITE",

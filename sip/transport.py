@@ -20,14 +20,13 @@ from urllib.parse import urlsplit
 from .connection import ConnectionTable
 from .errors import TransportError
 from .events import Event
-from .flow import Address, Flow
+from .flow import DEFAULT_PORT, Address, Flow
 from .stream import StreamFramer
 from .user_agent import UserAgent
 
 _ROUTE_CACHE = 30.0
 """Seconds for which the kernel's choice of a source address is believed."""
 _RECEIVE_BUFFER = 1 << 20
-_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class SipTransport:
         """Our numeric address and listening port towards `flow`; never a wildcard."""
         listener = self._listener_for(flow)
         if listener is None:
-            return Address(self._route_to(flow.host), _PORT[flow.transport])
+            return Address(self._route_to(flow.host), DEFAULT_PORT[flow.transport])
         return Address(self._route_to(flow.host) if listener.wildcard else listener.host, listener.port)
 
     def run(self, ua: UserAgent, on_event: Callable[[Event], None]) -> None:
@@ -335,4 +334,4 @@ def _split(address: str) -> tuple[str, str, int]:
         raise TransportError(f"{address}: TLS is not supported yet; listen on udp:// or tcp://")
     if scheme not in ("udp", "tcp") or not host:
         raise TransportError(f"{address}: not a listen address; expected udp://host:port or tcp://host:port")
-    return scheme, host, _PORT[scheme] if port is None else port
+    return scheme, host, DEFAULT_PORT[scheme] if port is None else port

@@ -38,6 +38,10 @@ from .uri import NameAddr, SipUri, Uri, parse_uri
 
 __all__ = ["Screen", "UserAgent", "UserAgentConfig"]
 
+# Anybody can name a dialog that is not there: no state is kept for it.
+_NO_DIALOG = Refusal(481, "Call/Transaction Does Not Exist", stateless=True)
+_NO_INVITE = Refusal(481, "no such INVITE", stateless=True)
+
 
 @dataclass(frozen=True, slots=True)
 class UserAgentConfig:
@@ -188,7 +192,7 @@ class UserAgent:
             _local_name_addr(to, "To") if to is not None else NameAddr(request_uri),
             _some(targets),
             sdp,
-            self._digest_of(credentials),
+            self.digest_of(credentials),
             headers,
             route,
         )
@@ -208,7 +212,7 @@ class UserAgent:
         """One health check; `PeerReachable` or `PeerUnreachable` with `name` follows."""
         sender = _local_name_addr(from_ or f"<sip:{self.advertised(target)}>", "From").with_tag(self._tag())
         check = HealthCheck(self, name, _local_uri(uri), sender, self._call_id())
-        self.exchange(check.make, [target], check, self._digest_of(credentials), now)
+        self.exchange(check.make, [target], check, self.digest_of(credentials), now)
 
     def register(
         self,
@@ -237,7 +241,7 @@ class UserAgent:
             _local_name_addr(aor if "<" in aor else f"<{aor}>", "aor").with_tag(self._tag()),
             _some(targets),
             self._call_id(),
-            self._digest_of(credentials),
+            self.digest_of(credentials),
             expires,
             contact_user,
             self.config.backoff,
@@ -272,7 +276,7 @@ class UserAgent:
         sessions = {id(session): session for _, session in self._dialogs.values()}
         return [repr(item) for item in (*self.layer.transactions(), *sessions.values(), *self._registrations.values())]
 
-    # For sessions, registrations and health checks (SessionOwner, RegistrationOwner)
+    # For sessions, registrations and health checks (Owner, SessionOwner)
 
     def emit(self, event: Event) -> None:
         """Queue an event."""
@@ -295,6 +299,15 @@ class UserAgent:
         exchange = Exchange(self.layer, self._refusals, make, targets, user, digest)
         exchange.start(now)
         return exchange
+
+    def digest_of(self, credentials: Credentials | None) -> DigestClient | None:
+        """The one client of an account, which knows the nonces that it was given."""
+        if credentials is None:
+            return None
+        client = self._digests.get(credentials)
+        if client is None:
+            client = self._digests[credentials] = DigestClient(credentials, self.rng)
+        return client
 
     def respond(
         self,
@@ -399,7 +412,7 @@ class UserAgent:
     def _on_cancel(self, transaction: ServerTransaction, now: float) -> None:
         invite = self.layer.invite_of(transaction.request)
         if invite is None:
-            self.respond(transaction, 481, now, reason="no such INVITE")
+            self._refuse_and_forget(transaction, _NO_INVITE, now)
             return
         session = invite.user if isinstance(invite.user, InviteSession) else None
         tag = session.dialog.id.local_tag if session is not None and session.dialog is not None else None
@@ -411,7 +424,7 @@ class UserAgent:
         request = transaction.request
         found = self._find_dialog(request)
         if found is None:
-            self.respond(transaction, 481, now)
+            self._refuse_and_forget(transaction, _NO_DIALOG, now)
             return
         refusal = refusal_in_dialog(request)
         if refusal is not None:
@@ -440,7 +453,7 @@ class UserAgent:
         request = transaction.request
         dialog = Dialog.from_request(request, self._tag(), source, self.rng.randint(1, 2**16))
         known = self._addresses.known(request.uri)
-        session = IncomingSession(self, transaction, source, dialog, request.uri.user, known, self._inbound_digest())
+        session = IncomingSession(self, transaction, source, dialog, request.uri.user, known)
         self.add_dialog(dialog, session)
         session.start(now)
         self.emit(IncomingInvite(session, request, source))
@@ -480,18 +493,6 @@ class UserAgent:
 
     def _call_id(self) -> str:
         return f"{self.rng.getrandbits(128):032x}"
-
-    def _digest_of(self, credentials: Credentials | None) -> DigestClient | None:
-        if credentials is None:
-            return None
-        client = self._digests.get(credentials)
-        if client is None:
-            client = self._digests[credentials] = DigestClient(credentials, self.rng)
-        return client
-
-    def _inbound_digest(self) -> DigestClient | None:
-        """Our requests inside a call that came in may be challenged too; with one account there is no doubt whose."""
-        return next(iter(self._digests.values())) if len(self._digests) == 1 else None
 
 
 def _local_uri(text: str) -> Uri:

@@ -120,8 +120,22 @@ def target_of(contact: str, flow: Flow) -> list[Flow]:
         ("sip:a@192.0.2.1;transport=tcp", SOURCE, [Flow("tcp", "192.0.2.1", 5060)]),
         ("sips:a@192.0.2.1", SOURCE, [Flow("tls", "192.0.2.1", 5061)]),
         ("sip:a@[2001:db8::1]:5070", SOURCE, [Flow("udp", "2001:db8::1", 5070)]),
-        # A name is not resolved here.
+        # A name is not resolved here: who sent the INVITE stands for it, on its own port when the connection is gone.
         ("sip:a@phone.example", SOURCE, [SOURCE]),
+        (
+            "sip:a@sbc.example:5080",
+            Flow("tcp", "192.0.2.1", 40000),
+            [Flow("tcp", "192.0.2.1", 40000), Flow("tcp", "192.0.2.1", 5080)],
+        ),
+        ("sip:a@sbc.example;transport=udp", Flow("tcp", "192.0.2.1", 40000), [Flow("tcp", "192.0.2.1", 40000)]),
+        # No transport named: the one that the dialog came over, when it is the same host.
+        (
+            "sip:a@192.0.2.1",
+            Flow("tcp", "192.0.2.1", 40000),
+            [Flow("tcp", "192.0.2.1", 40000), Flow("tcp", "192.0.2.1", 5060)],
+        ),
+        ("sip:a@192.0.2.7", Flow("tcp", "192.0.2.1", 40000), [Flow("udp", "192.0.2.7", 5060)]),
+        ("sips:a@192.0.2.1;transport=tcp", SOURCE, [Flow("tls", "192.0.2.1", 5061)]),
         ("tel:+1415", SOURCE, [SOURCE]),
         ("sip:a@192.0.2.1;transport=sctp", SOURCE, [SOURCE]),
         # A private address behind a public one is a NAT's inside.

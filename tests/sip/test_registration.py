@@ -266,6 +266,23 @@ def test_a_vanished_registrar_is_tried_again_and_recovers():
     assert failed[len(waits)].retry_in <= 5
 
 
+def test_a_registration_ends_with_its_granted_time_whatever_the_refresh_waits_for():
+    world = World()
+    world.registrar.granted = 40
+    world.register(expires=40)
+    world.net.run(1)
+    world.registrar.silent = True
+    world.net.run(39.2)
+    assert world.registrar.times[-1] > 28, "the refresh runs, and its Timer F does for longer than the binding"
+    assert (world.last.state, world.last.expires) == ("registering", None)
+    assert world.last.reason == "the registration ran out, its refresh is not answered"
+    world.registrar.silent = False
+    world.net.run(4)
+    assert world.states[-2:] == ["registering", "registered"]
+    world.net.run(600)
+    assert world.last.state == "registered"
+
+
 def test_the_reason_names_who_did_not_answer():
     world = World()
     world.registrar.silent = True

@@ -278,6 +278,15 @@ def test_a_refusal_carries_status_reason_headers_and_warning(pair):
     pair.over()
 
 
+def test_a_warning_is_one_line_whatever_it_is_made_of(pair):
+    pair.ring()
+    pair.inc.reject(503, pair.net.now, warning='first "line"\r\nX-Evil: 1\n\tlast')
+    pair.net.run(0.05)
+    (refusal,) = {packet.data for packet in pair.net.wire if packet.kind == "503 INVITE"}
+    assert refusal.count(b'Warning: 399 192.0.2.2:5060 "first \\"line\\" X-Evil: 1 last"\r\n') == 1
+    pair.over()
+
+
 def test_an_unanswered_call_is_refused_with_480_at_the_ring_limit():
     pair = Pair(ring_limit=30.0)
     pair.net.faults.append(lose("CANCEL", 100))
@@ -487,7 +496,8 @@ def test_bye_of_an_early_dialog_ends_the_invite_with_487(pair):
     pair.bob.one(IncomingInvite).session.ring(pair.net.now)
     raw.request("BYE", cseq=2)
     assert [message.status for message in raw.responses("INVITE")][-1] == 487
-    assert pair.bob.one(Ended).reason == "bye"
+    ended = pair.bob.one(Ended)
+    assert (ended.by, ended.reason, ended.status) == ("remote", "bye", 487)
 
 
 # Re-INVITE and UPDATE
@@ -734,10 +744,11 @@ def test_a_late_2xx_after_timer_m_gets_its_ack_again(pair):
 # Digest
 
 
-def challenging(pair: Pair, methods: set[str], password: str = "secret") -> DigestVerifier:
-    """Bob challenges these methods, as a trunk does."""
-    verifier = DigestVerifier("trunk", {"ann": password}.get, random.Random(3))
-    receive = pair.bob.ua.receive
+def challenging(pair: Pair, methods: set[str], challenger: Node | None = None) -> None:
+    """Bob (or another) challenges these methods, as a trunk does."""
+    verifier = DigestVerifier("trunk", {"ann": "secret"}.get, random.Random(3))
+    challenger = challenger or pair.bob
+    receive = challenger.ua.receive
 
     def guarded(data: bytes, source: Flow, now: float) -> None:
         message = parse_message(data)
@@ -747,12 +758,11 @@ def challenging(pair: Pair, methods: set[str], password: str = "secret") -> Dige
                 response = response_to(message, 407, to_tag="proxy")
                 for challenge in verifier.challenges(now, stale=verdict.stale):
                     response.headers.add("Proxy-Authenticate", str(challenge))
-                pair.ann.ua.receive(response.to_bytes(), Flow("udp", BOB, 5060), now)
+                challenger.ua._transmit(source, response.to_bytes())
                 return
         receive(data, source, now)
 
-    pair.bob.ua.receive = guarded  # type: ignore[method-assign]
-    return verifier
+    challenger.ua.receive = guarded  # type: ignore[method-assign]
 
 
 def test_invite_reinvite_and_bye_answer_challenges(pair):
@@ -772,6 +782,21 @@ def test_invite_reinvite_and_bye_answer_challenges(pair):
     assert pair.bob.one(Ended).by == "remote"
     ack = next(packet.message for packet in pair.net.wire if packet.kind == "ACK" and packet.message.to.tag != "proxy")
     assert "Proxy-Authorization" in ack.headers
+
+
+@pytest.mark.parametrize(("given", "by"), [(Credentials("ann", "secret"), "remote"), (None, None)])
+def test_the_called_side_answers_challenges_with_the_credentials_it_was_given(pair, given, by):
+    pair.up()
+    challenging(pair, {"BYE", "INVITE"}, pair.ann)
+    pair.inc.use_credentials(given)
+    pair.inc.reinvite(OFFER2, pair.net.now)
+    pair.net.run(0.1)
+    assert len(pair.ann.of(ReOffer)) == (given is not None)
+    if given is not None:
+        pair.out.accept_offer(ANSWER2, pair.net.now)
+    pair.inc.bye(pair.net.now)
+    pair.net.run(0.1)
+    assert [event.by for event in pair.ann.of(Ended)] == ([by] if by else [])
 
 
 def test_a_wrong_password_ends_after_two_invites(pair):

@@ -156,6 +156,18 @@ def test_a_stranger_gets_one_answer_and_leaves_nothing_behind():
     assert desk.say(message("ACK", to_tag=first.to.tag)) == []
 
 
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "CANCEL", "INFO"])
+def test_a_request_for_no_dialog_leaves_nothing_behind(method):
+    desk = Desk()
+    for number in range(100):
+        first = only(desk.say(message(method, to_tag=f"t{number}", branch=str(number))))
+        again = only(desk.say(message(method, to_tag=f"t{number}", branch=str(number))))
+        assert first.status == 481
+        assert first.to_bytes() == again.to_bytes()
+    assert (desk.ua.live_transactions, desk.ua.next_timer()) == (0, None)
+    assert desk.ua.layer._merging == {}
+
+
 def test_the_screen_sees_the_real_source_not_the_response_address():
     seen = []
     desk = Desk(lambda request, source: seen.append(source))
