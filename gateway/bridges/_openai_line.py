@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.protocol import State
 
 from ._openai_config import OpenAIConfig
+from ._websocket_frame import text_frame
 from .base import AudioFormat, BridgeError, BridgeRefused, BridgeUnreachable
 
 DIAL_TIMEOUT_S = 8.0
@@ -26,6 +27,7 @@ STALLED_S = 5.0
 """A write buffer over its mark for this long is a dead connection."""
 _BUFFER_MS = 2000
 _PING_S = 10.0
+_APPEND = b'{"type":"input_audio_buffer.append","audio":"'
 _OPENAI_URL = "wss://api.openai.com/v1"
 
 # At level DEBUG the websocket library writes the request's headers, and with them the key, to its log.
@@ -37,8 +39,9 @@ class Line:
     """A connection that is written to at once or not at all.
 
     Messages leave through the library's sans-IO protocol and its transport, since `send_raw` may only be called from
-    a task, and a caller's frame arrives in a datagram callback. Flow control is ours: audio is refused while more than
-    _BUFFER_MS of it waits in the transport, everything else is always written.
+    a task, and a caller's frame arrives in a datagram callback; audio leaves as frames of our own making. Flow control
+    is ours: audio is refused while more than _BUFFER_MS of it waits in the transport, everything else is always
+    written.
     """
 
     __slots__ = ("_connection", "_high_water", "_protocol", "_stalled_at", "_transport", "_websocket")
@@ -71,10 +74,7 @@ class Line:
             self._stall()
             return False
         self._stalled_at = None
-        self._protocol.send_text(
-            b'{"type":"input_audio_buffer.append","audio":"' + b2a_base64(frame, newline=False) + b'"}'
-        )
-        self._write()
+        self._transport.write(text_frame(_APPEND + b2a_base64(frame, newline=False) + b'"}'))
         return True
 
     def _write(self) -> None:
