@@ -250,6 +250,12 @@ class UserAgent:
         registration.start(now)
         return registration
 
+    def release(self, registration: Registration) -> None:
+        """Forget a registration without a word to its registrar; nothing more is heard of it."""
+        registration.release()
+        if self._registrations.get(registration.name) is registration:
+            del self._registrations[registration.name]
+
     # What it is
 
     @property
