@@ -5,10 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from .base import AgentConfig
-
-HANG_UP = "hang_up"
-"""Name of the built-in tool: the agent ends the call."""
+from .base import HANG_UP, AgentConfig
 
 
 class ServerVad(BaseModel):

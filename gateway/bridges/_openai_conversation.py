@@ -14,11 +14,12 @@ import msgspec
 from . import _openai_audio as output_audio
 from . import _openai_session as wire
 from ._openai_audio import OutputAudio
-from ._openai_config import HANG_UP, OpenAIConfig
-from ._openai_fields import Message, Recent, add_usage, table, tables, text
+from ._openai_config import OpenAIConfig
+from ._openai_fields import Message, Recent, table, tables, text
 from ._openai_history import History
 from ._openai_waits import Keypad, Retry
 from .base import (
+    HANG_UP,
     AudioFormat,
     BridgeEvent,
     Heard,
@@ -29,6 +30,7 @@ from .base import (
     SpeechStopped,
     ToolCall,
     Transcript,
+    add_usage,
 )
 
 _REMEMBERED = 128

@@ -24,18 +24,6 @@ def tables(message: Message, key: str) -> Iterable[Message]:
     return (entry for entry in value if isinstance(entry, dict)) if isinstance(value, list) else ()
 
 
-def add_usage(total: Message, usage: Message) -> None:
-    """Sum counts into the total, level by level; what is no number is left out."""
-    for key, value in usage.items():
-        if isinstance(value, dict):
-            below = total.setdefault(key, {})
-            if isinstance(below, dict):
-                add_usage(below, value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            sum_ = total.get(key, 0)
-            total[key] = sum_ + value if isinstance(sum_, int | float) else value
-
-
 class Recent(dict[str, Any]):
     """A mapping that keeps the newest `limit` of what it was told to remember."""
 

@@ -10,8 +10,8 @@ from openai.types.realtime.realtime_client_event_param import RealtimeClientEven
 from openai.types.realtime.realtime_function_tool_param import RealtimeFunctionToolParam
 from openai.types.realtime.realtime_session_create_request_param import RealtimeSessionCreateRequestParam
 
-from ._openai_config import HANG_UP, OpenAIConfig
-from .base import AudioFormat
+from ._openai_config import OpenAIConfig
+from .base import HANG_UP, AudioFormat
 
 _encode = msgspec.json.Encoder().encode
 

@@ -21,6 +21,9 @@ from typing import Any, ClassVar, Literal, Protocol
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
+HANG_UP = "hang_up"
+"""Name of the built-in tool: the agent ends the call."""
+
 
 class AudioFormat(msgspec.Struct, frozen=True):
     """Audio on one direction of a bridge. G.711 is one octet a sample at 8000 Hz; pcm16 is little-endian mono."""
@@ -186,6 +189,18 @@ BridgeEvent = (
     | Reconnected
     | Closed
 )
+
+
+def add_usage(total: dict[str, Any], usage: dict[str, Any]) -> None:
+    """Add counts of a service to a total, key by key and level by level; what is no number is left out."""
+    for key, value in usage.items():
+        if isinstance(value, dict):
+            below = total.setdefault(key, {})
+            if isinstance(below, dict):
+                add_usage(below, value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            before = total.get(key, 0)
+            total[key] = before + value if isinstance(before, int | float) else value
 
 
 class Bridge(Protocol):

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from websockets.exceptions import ConnectionClosed
 
-from ._openai_config import HANG_UP, OpenAIConfig
+from ._openai_config import OpenAIConfig
 from ._openai_conversation import Conversation
 from ._openai_line import Dialer, Line
 from .base import (
@@ -30,7 +30,7 @@ from .base import (
     Reconnected,
 )
 
-__all__ = ["BRIDGE", "HANG_UP", "OpenAIBridge", "OpenAIConfig", "OpenAIProvider"]
+__all__ = ["BRIDGE", "OpenAIBridge", "OpenAIConfig", "OpenAIProvider"]
 
 CREATED_TIMEOUT_S = 5.0
 """How long `session.created` may take after the connection is up."""

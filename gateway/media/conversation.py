@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from ..bridges.base import (
+    HANG_UP,
     AudioDelta,
     AudioDone,
     AudioFormat,
@@ -28,6 +29,7 @@ from ..bridges.base import (
     SpeechStopped,
     ToolCall,
     Transcript,
+    add_usage,
 )
 from .convert import converter, frame_octets, sample_octets, silent_frame
 from .playout import PlayoutQueue
@@ -37,8 +39,6 @@ from .turns import TurnLog
 
 log = structlog.get_logger(__name__)
 
-HANG_UP = "hang_up"
-"""The tool with which an agent ends the call."""
 DRAIN_MAX = 10.0
 """Seconds that may pass after the conversation is over, beyond those of the speech that is queued then."""
 FAILURES_MAX = 2
@@ -328,21 +328,6 @@ def tone(output: AudioFormat) -> bytes:
     convert = converter(AudioFormat("pcm16", TONE_RATE), output)
     pcm = special_information_tone().astype("<i2").tobytes()
     return convert(pcm) if convert is not None else pcm
-
-
-def add_usage(total: dict[str, Any], usage: dict[str, Any]) -> None:
-    """Add one response's usage to the call's, key by key; what is no number is kept as it came last."""
-    for key, value in usage.items():
-        if isinstance(value, dict):
-            inner = total.get(key)
-            if not isinstance(inner, dict):
-                inner = total[key] = {}
-            add_usage(inner, value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            before = total.get(key, 0)
-            total[key] = before + value if isinstance(before, int | float) else value
-        elif value is not None:
-            total[key] = value
 
 
 def _arguments(text: str) -> Any:

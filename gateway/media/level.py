@@ -4,7 +4,6 @@ The detector exists to time turns, not to end them: it says when the caller last
 Levels are dBov (0 is full scale, -127 digital silence; ITU-T G.100.1).
 """
 
-SILENCE_DBOV = -127.0
 FLOOR_MIN = -65.0
 """The noise floor is never taken as lower: comfort noise and dither above digital silence are not speech."""
 MARGIN_DB = 12.0

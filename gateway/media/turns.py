@@ -54,11 +54,6 @@ class TurnLog:
     def __repr__(self) -> str:
         return f"<TurnLog turns={len(self._turns)}>"
 
-    @property
-    def latencies_ms(self) -> list[float]:
-        """Latency of every answered turn so far."""
-        return [turn.latency_ms for turn in self._turns if turn.latency_ms is not None]
-
     def caller_started(self, item_id: str | None = None) -> None:
         """The caller speaks: a new turn, unless this goes on with one that nobody answered yet."""
         turn = self._turns[-1] if self._turns else None

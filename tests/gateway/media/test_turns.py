@@ -30,7 +30,6 @@ def test_greeting_is_turn_0_without_latency(log):
     assert [turn.index for turn in turns] == [0, 1]
     assert turns[0].latency_ms is None
     assert turns[1].latency_ms == pytest.approx(800)
-    assert log.latencies_ms == [pytest.approx(800)]
 
 
 def test_without_a_greeting_the_first_exchange_is_turn_0(log):
