@@ -114,7 +114,6 @@ class MediaLeg:
         self._answered_at: float | None = None
         self._first_audio_ms: float | None = None
         self._sending = False
-        self._receiving = False
         self._status_due = monotonic() + random.random() * STATUS_INTERVAL
         self._closed = False
 
@@ -159,7 +158,7 @@ class MediaLeg:
             self._recorder = Recorder(self._recording, self._line.format)
             self._uplink.recorder = self._downlink.recorder = self._recorder
         if self._session is not None:
-            self._session.set_direction(sending=self._sending, receiving=self._receiving, now=now)
+            self._session.set_direction(sending=self._sending, receiving=self._uplink.listening, now=now)
         self._rate(now)
 
     def send_dtmf(self, digits: str) -> None:
@@ -252,8 +251,7 @@ class MediaLeg:
         if event_clock != self._event_clock or parameters.event_send_type is None:
             self._event_clock, self._keys = event_clock, None
         self._sending = parameters.direction in ("sendrecv", "sendonly")
-        self._receiving = parameters.direction in ("sendrecv", "recvonly")
-        self._uplink.listening = self._sending and self._receiving
+        self._uplink.listening = parameters.direction == "sendrecv"
         self.report_codec = parameters.codec.name
         session.set_remote(
             parameters.remote_host,
@@ -262,8 +260,8 @@ class MediaLeg:
             rtcp_mux=parameters.rtcp_mux,
             now=now,
         )
-        # nothing need come before the answer: its absence is no alarm
-        receiving = self._receiving and self._answered_at is not None
+        # before the answer nothing need come, and on hold music may: their absence is no alarm
+        receiving = self._uplink.listening and self._answered_at is not None
         session.set_direction(sending=self._sending, receiving=receiving, now=now)
         if self._figures is not None and not receiving:
             self._figures.received_slices.revived()

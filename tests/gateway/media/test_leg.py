@@ -505,7 +505,7 @@ async def test_a_caller_who_is_never_heard_raises_the_alarm_within_two_seconds(c
 
 async def test_a_stream_that_dies_is_the_worst_quality_and_one_on_hold_is_none():
     worst = {}
-    for direction in ("sendrecv", "inactive"):
+    for direction in ("sendrecv", "inactive", "recvonly"):
         h = LegHarness(FakeBridge())
         await h.answer()
         for _ in range(500):
@@ -516,16 +516,17 @@ async def test_a_stream_that_dies_is_the_worst_quality_and_one_on_hold_is_none()
         await h.leg.close()
         worst[direction] = h.of(LegClosed)[0].report.media.received.mos_min
     assert worst["sendrecv"] == 1.0
-    assert worst["inactive"] > 4.3
+    assert worst["inactive"] == worst["recvonly"] > 4.3
 
 
-async def test_no_alarm_on_hold_or_before_the_answer():
+@pytest.mark.parametrize("direction", ["inactive", "recvonly"])
+async def test_no_alarm_on_hold_or_before_the_answer(direction):
     h = LegHarness(FakeBridge())
     await h.open()
     h.leg.set_media(h.parameters())
     h.tick(200)
     h.leg.answered()
-    h.leg.set_media(h.parameters(direction="inactive"))
+    h.leg.set_media(h.parameters(direction=direction))
     h.tick(300)
     assert h.of(MediaAlarm) == []
 
