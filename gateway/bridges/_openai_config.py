@@ -1,7 +1,7 @@
 """What an agent of `provider = "openai"` can be told."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -54,18 +54,6 @@ class Transcription(BaseModel):
     """Names and words to expect."""
 
 
-class FunctionTool(BaseModel):
-    """One function that the agent may call."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["function"] = "function"
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
-    """JSON Schema of the arguments."""
-
-
 class OpenAIConfig(AgentConfig):
     """An agent at OpenAI Realtime, or at a server that speaks its protocol."""
 
@@ -92,7 +80,6 @@ class OpenAIConfig(AgentConfig):
     """Filter before turn detection: near_field for a handset, far_field for a speakerphone."""
     transcription: Transcription | Literal["none"] = Field(default_factory=Transcription)
     """What the record knows of the caller's words."""
-    tools: list[FunctionTool] = Field(default_factory=list)
     hang_up: bool = True
     """Declare the `hang_up` tool."""
     speed: float | None = Field(default=None, ge=0.25, le=1.5)

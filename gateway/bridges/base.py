@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 HANG_UP = "hang_up"
 """Name of the built-in tool: the agent ends the call."""
@@ -66,6 +66,24 @@ class Heard(msgspec.Struct, frozen=True):
     """ms of the item's audio that the bridge had delivered."""
 
 
+class FunctionTool(BaseModel):
+    """One function that the agent may call. It is carried out by a POST to `url` (see media/functions.py)."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    type: Literal["function"] = "function"
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+    """JSON Schema of the arguments."""
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s/]")
+    """Where the call of this function is posted; without it the agent is told that the function is not available."""
+    token: SecretStr | None = None
+    """Sent as a bearer token."""
+    timeout_s: float = Field(default=10.0, gt=0, le=60)
+    """How long the agent waits for the answer, seconds."""
+
+
 class AgentConfig(BaseModel):
     """What every agent has; each bridge's own model extends it. Unknown keys are errors, which never show a value:
     it may be a secret."""
@@ -77,6 +95,8 @@ class AgentConfig(BaseModel):
     """How long the phone may ring while the service gets ready, seconds."""
     recording: bool = False
     """Write both sides to a stereo WAV."""
+    tools: list[FunctionTool] = Field(default_factory=list)
+    """Functions that the agent may call, beside the built-in hang_up."""
 
 
 class BridgeError(Exception):

@@ -32,6 +32,7 @@ from ..bridges.base import (
     add_usage,
 )
 from .convert import converter, frame_octets, sample_octets, silent_frame
+from .functions import Functions
 from .playout import PlayoutQueue
 from .tones import SAMPLE_RATE as TONE_RATE
 from .tones import special_information_tone
@@ -82,6 +83,7 @@ class Conversation:
         owner: ConversationOwner,
         patience_s: float,
         monotonic: Callable[[], float],
+        functions: Functions | None = None,
     ) -> None:
         self.bridge = bridge
         output = bridge.output_format
@@ -124,6 +126,8 @@ class Conversation:
             Reconnected: self._reconnected,
             Closed: self._closed,
         }
+        self._functions = functions
+        self._calls: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -138,6 +142,8 @@ class Conversation:
         """Take leave of the service; idempotent, bounded, never raises."""
         self._over = True
         self._deadline = self._end_by = _NEVER
+        for call in self._calls:
+            call.cancel()
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
@@ -305,22 +311,31 @@ class Conversation:
         self.turns.caller_started(event.item_id)
 
     def _tool(self, call: ToolCall) -> None:
-        started = self._monotonic()
+        """hang_up is done here, other functions by a task of their own: speech goes on meanwhile."""
         if call.name == HANG_UP:
-            result = {"ok": True}
             self._end("agent", "hang_up")
+            self._tool_done(call, {"ok": True}, self._monotonic())
+        elif self._functions is not None and call.name in self._functions:
+            task = asyncio.create_task(self._call_function(self._functions, call))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
         else:
-            result = {"error": f"no tool named {call.name!r} is available on this call"}
             self._log.warning("agent calls an unknown tool", tool=call.name)
+            error = f"no tool named {call.name!r} is available on this call"
+            self._tool_done(call, {"error": error}, self._monotonic())
+
+    async def _call_function(self, functions: Functions, call: ToolCall) -> None:
+        started = self._monotonic()
+        result = await functions.call(call.name, _arguments(call.arguments))
+        if not self._over:
+            self._tool_done(call, result, started)
+
+    def _tool_done(self, call: ToolCall, result: Any, started: float) -> None:
         self.bridge.send_tool_result(call.call_id, msgspec.json.encode(result).decode())
-        self.tools.append(
-            {
-                "name": call.name,
-                "arguments": _arguments(call.arguments),
-                "result": result,
-                "ms": round((self._monotonic() - started) * 1000, 3),
-            }
-        )
+        ms = round((self._monotonic() - started) * 1000, 3)
+        if isinstance(result, dict) and "error" in result:
+            self._log.warning("tool failed", tool=call.name, error=result["error"], ms=ms)
+        self.tools.append({"name": call.name, "arguments": _arguments(call.arguments), "result": result, "ms": ms})
 
 
 def tone(output: AudioFormat) -> bytes:

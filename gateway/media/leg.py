@@ -47,6 +47,7 @@ from .conversation import TONE_ITEM, Conversation
 from .convert import Line, line_of
 from .downlink import Downlink
 from .figures import Figures
+from .functions import Functions
 from .recorder import Recorder
 from .sending import SendWatch
 from .uplink import Uplink
@@ -85,6 +86,7 @@ class MediaLeg:
         *,
         patience_s: float = 8.0,
         recording: Path | None = None,
+        functions: Functions | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`recording` is the WAV to write, if any. Raises CodecError when the call's codec and the bridge's formats
@@ -105,7 +107,7 @@ class MediaLeg:
         self._digits: list[str] = []
         self._keys: EventSender | None = None
         self._event_clock = spec.clock_rate
-        self._conversation = Conversation(call_id, bridge, self, patience_s, monotonic)
+        self._conversation = Conversation(call_id, bridge, self, patience_s, monotonic, functions)
         self._queue = self._conversation.queue
         self._spec = spec
         self._line = line_of(spec)

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, cast
 
+import aiohttp
 import msgspec
 import structlog
 import uvloop
@@ -26,7 +27,7 @@ from ...codecs.errors import CodecError
 from ...rtp.errors import RtpError
 from ...rtp.ports import PortRange
 from ...rtp.transport import RtpTransport
-from ..bridges.base import AgentConfig, Bridge, BridgeError, CallContext, load
+from ..bridges.base import AgentConfig, BridgeError, CallContext, load
 from ..config_tables import GatewayConfig
 from ..logs import configure_logs
 from ..loop_lag import LoopLag
@@ -52,6 +53,7 @@ from ..messages import (
 from ..record import MediaReport
 from .clock import MediaClock
 from .convert import preferred_format
+from .functions import Functions
 from .leg import MediaLeg
 
 log = structlog.get_logger(__name__)
@@ -80,6 +82,8 @@ class MediaWorker:
         self._bind_host = ""
         self._recordings = Path()
         self._closing: set[asyncio.Task[None]] = set()
+        self._http: aiohttp.ClientSession | None = None
+        """For the functions of agents."""
         self._status: asyncio.TimerHandle | None = None
         self.done = asyncio.Event()
         """Set after Shutdown, when the last leg is gone."""
@@ -112,6 +116,8 @@ class MediaWorker:
             self._close(CloseLeg(call_id))
         if self._closing:
             await asyncio.wait(self._closing, timeout=CLOSE_TIMEOUT)
+        if self._http is not None:
+            await self._http.close()
         self._clock.stop()
         self.done.set()
 
@@ -185,20 +191,23 @@ class MediaWorker:
         leg.start()
 
     def _leg(self, order: OpenLeg, config: AgentConfig, transport: RtpTransport) -> MediaLeg:
+        context = CallContext(order.call_id, order.direction, order.from_, order.to, preferred_format(order.codec))
         return MediaLeg(
             order.call_id,
             order.codec,
-            self._bridge(order, config),
+            load(config.provider).bridge(config, context),
             transport,
             self._on_fact,
             self._random,
             patience_s=config.patience_s,
             recording=self._recordings / f"{order.call_id}.wav" if config.recording else None,
+            functions=Functions(config.tools, context, self._http_session),
         )
 
-    def _bridge(self, order: OpenLeg, config: AgentConfig) -> Bridge:
-        context = CallContext(order.call_id, order.direction, order.from_, order.to, preferred_format(order.codec))
-        return load(config.provider).bridge(config, context)
+    def _http_session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            self._http = aiohttp.ClientSession()
+        return self._http
 
     def _set_media(self, order: SetMedia) -> None:
         leg = self._legs.get(order.call_id)
