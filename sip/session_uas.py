@@ -171,7 +171,9 @@ class IncomingSession(InviteSession):
         tag = dialog.id.local_tag if dialog is not None else None
         extra = list(headers)
         if warning is not None:
-            extra.append(("Warning", f"399 {self.advertised} {quote(' '.join(warning.split()))}"))
+            # it may quote what the peer sent
+            text = "".join(character for character in " ".join(warning.split()) if character.isprintable())
+            extra.append(("Warning", f"399 {self.advertised} {quote(text)}"))
         self._owner.respond(self._transaction, status, now, reason=reason, to_tag=tag, headers=extra)
         if dialog is not None:
             dialog.state = DialogState.TERMINATED

@@ -19,7 +19,7 @@ from trunkline.gateway.lab.agent import AgentOptions
 from trunkline.gateway.lab.caller import LabCaller
 from trunkline.gateway.lab.voice import speech
 
-TALKS = AgentOptions(script=("greeting", "hours+address+goodbye"))
+TALKS = AgentOptions(script=("greeting+hours+address", "hours+address+goodbye"))
 
 
 def variant(lab: LabGateway, name: str, **tables: dict[str, Any]) -> Path:
@@ -257,10 +257,8 @@ async def test_killed_and_stuck_workers_cost_their_own_calls_alone(programs: Pro
         assert not second.ended.is_set()
         assert await over(second) == "bye"
         records = await lab.ended(2)
-        assert [record["end_reason"] for record in records] == [
-            "media worker lost: killed by signal 9",
-            "media worker lost: stuck: it said nothing any more",
-        ]
+        assert records[0]["end_reason"] == "media worker lost: killed by signal 9"
+        assert records[1]["end_reason"].startswith("media worker lost: stuck: ")
         assert [record["ended_by"] for record in records] == ["gateway", "gateway"]
         await lab.until_ready()
         assert not {killed, stuck} & set(lab.workers)

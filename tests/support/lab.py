@@ -170,7 +170,7 @@ class LabGateway:
             await self.until_ready()
         return self
 
-    async def until_ready(self, timeout_s: float = 20.0) -> None:
+    async def until_ready(self, timeout_s: float = 40.0) -> None:
         """Wait until GET /readyz is 200."""
         await self.until_readyz(200, timeout_s)
 
@@ -322,9 +322,12 @@ class RawSip:
 
     async def receive(self, timeout_s: float = 5.0) -> Request | Response:
         """The next message that comes."""
+        return parse_message(await self.receive_octets(timeout_s))
+
+    async def receive_octets(self, timeout_s: float = 5.0) -> bytes:
+        """The next datagram that comes."""
         async with asyncio.timeout(timeout_s):
-            data = await asyncio.get_running_loop().sock_recv(self._socket, 65536)
-        return parse_message(data)
+            return await asyncio.get_running_loop().sock_recv(self._socket, 65536)
 
     async def final(self, call_id: str, timeout_s: float = 5.0) -> Response:
         """The final response of this Call-ID; a refused INVITE is acknowledged."""
@@ -334,16 +337,14 @@ class RawSip:
                 if isinstance(message, Response) and message.status >= 200 and message.call_id == call_id:
                     return message
 
-    async def silent(self, probe: bytes, call_id: str) -> list[Response]:
-        """All that came before the answer to `probe`: proves that something was not answered, without waiting."""
+    async def before_answer(self) -> list[bytes]:
+        """All that comes before the answer to an OPTIONS sent now: proves what was not answered, without waiting."""
+        probe, call_id = self.request("OPTIONS")
         self.send(probe)
-        before: list[Response] = []
-        while True:
-            message = await self.receive()
-            if isinstance(message, Response) and message.call_id == call_id:
-                return before
-            if isinstance(message, Response):
-                before.append(message)
+        before: list[bytes] = []
+        while call_id.encode() not in (octets := await self.receive_octets()):
+            before.append(octets)
+        return before
 
     def request(
         self,
@@ -355,14 +356,16 @@ class RawSip:
         to_tag: str | None = None,
         headers: Sequence[str] = (),
         max_forwards: int = 70,
+        uri: str | None = None,
         body: bytes = b"",
+        content: bytes = b"",
         transport: str = "UDP",
     ) -> tuple[bytes, str]:
-        """One request and its Call-ID."""
+        """One request and its Call-ID; `body` is SDP, `content` anything else."""
         call_id = call_id or secrets.token_hex(8)
         branch = branch or f"z9hG4bK{secrets.token_hex(8)}"
         lines = [
-            f"{method} sip:{user}@{self._target[0]}:{self._target[1]} SIP/2.0",
+            f"{method} {uri or f'sip:{user}@{self._target[0]}:{self._target[1]}'} SIP/2.0",
             f"Via: SIP/2.0/{transport} {self.host}:{self.port};branch={branch}",
             f"Max-Forwards: {max_forwards}",
             f"From: <sip:raw@example.com>;tag={call_id[:6]}",
@@ -372,9 +375,9 @@ class RawSip:
             f"Contact: <sip:raw@{self.host}:{self.port}>",
             *headers,
             *(["Content-Type: application/sdp"] if body else []),
-            f"Content-Length: {len(body)}",
+            f"Content-Length: {len(body or content)}",
         ]
-        return "\r\n".join([*lines, "", ""]).encode() + body, call_id
+        return "\r\n".join([*lines, "", ""]).encode() + (body or content), call_id
 
     async def ask(self, method: str, **options: Any) -> Response:
         """Send one request and wait for its final response."""
