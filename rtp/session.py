@@ -373,7 +373,8 @@ class RtpSession:
         return self._control.compound(self._block(now), self._sender_report(wallclock), now, wallclock)
 
     def bye(self, now: float, wallclock: float) -> bytes:
-        """The last RTCP compound, with BYE."""
+        """The last RTCP compound, with BYE. No more media is expected: what was measured so far is final."""
+        self._delay.flush()
         return self._control.compound(self._block(now), self._sender_report(wallclock), now, wallclock, bye=True)
 
     def _block(self, now: float) -> ReportBlock | None:

@@ -78,11 +78,11 @@ class DelayVariation:
         window = self._window
         window.append(transit)
         if len(window) == _WINDOW_PACKETS:
-            self._close_window()
+            self.flush()
 
     def rebase(self) -> None:
         """A new stream: its clock has nothing to do with the one before."""
-        self._close_window()
+        self.flush()
         self._timestamp = -1
         self.jitter = 0.0
 
@@ -99,12 +99,16 @@ class DelayVariation:
         return self._measured
 
     def percentile_ms(self, share: float) -> float | None:
-        """Delay above the minimum that `share` (0..1) of the packets did not exceed, ms, upper edge of a 1 ms bin."""
+        """Delay above the minimum that `share` (0..1) of the packets did not exceed, ms, upper edge of a 1 ms bin.
+
+        Whole windows count, and the first one from its first packet on; `flush` counts the last one."""
         if not self._measured:
             return None
-        bins = self._bins.copy()
-        self._count(bins)
-        wanted = share * (self._counted + len(self._window))
+        bins, counted = self._bins, self._counted
+        if not counted:
+            bins = bins.copy()
+            counted = self._count(bins)
+        wanted = share * counted
         below = 0
         for milliseconds, count in enumerate(bins):
             below += count
@@ -112,20 +116,22 @@ class DelayVariation:
                 return float(milliseconds + 1)
         return float(_BINS)
 
-    def _close_window(self) -> None:
-        self._count(self._bins)
-        self._counted += len(self._window)
+    def flush(self) -> None:
+        """Close the window: what comes later is measured against another minimum."""
+        self._counted += self._count(self._bins)
         self._window.clear()
 
-    def _count(self, bins: list[int]) -> None:
+    def _count(self, bins: list[int]) -> int:
+        """Add the window to `bins`; the number of its packets."""
         if not self._window:
-            return
+            return 0
         base = min(self._window)
         per_ms = 1000 / self._clock_rate
         last = _BINS - 1
         for transit in self._window:
             milliseconds = int((transit - base) * per_ms)
             bins[milliseconds if milliseconds < last else last] += 1
+        return len(self._window)
 
 
 class ReceivedStream:

@@ -129,6 +129,19 @@ def test_percentile_finds_the_tail_that_jitter_hides():
     assert delay.jitter / 8 < 20
 
 
+def test_the_tail_of_the_open_window_counts_once_it_is_closed():
+    delay = DelayVariation(8000)
+    for n in range(256):  # with the first packet one window and the first of the next
+        delay.update(n * 160, False, n * 0.02)
+    for n in range(256, 356):
+        delay.update(n * 160, False, n * 0.02 + (0.05 if n % 2 else 0))
+    assert delay.percentile_ms(0.99) == 1
+    delay.flush()
+    assert delay.percentile_ms(0.99) == pytest.approx(51, abs=1)
+    delay.flush()
+    assert delay.percentile_ms(0.99) == pytest.approx(51, abs=1)
+
+
 def test_clock_skew_is_not_delay():
     # 100 ppm for twenty minutes: 120 ms between the clocks at the end.
     delay = DelayVariation(8000)
