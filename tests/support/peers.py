@@ -39,6 +39,11 @@ PEERS = {
     ),
     "speech": Peer(SPEECH.is_dir, "apt-get install asterisk-core-sounds-en-wav"),
     "tshark": Peer(_program("tshark"), "apt-get install tshark"),
+    "prometheus": Peer(lambda: _program("prometheus")() and _program("promtool")(), "apt-get install prometheus"),
+    "alertmanager": Peer(
+        lambda: _program("prometheus-alertmanager")() and _program("amtool")(),
+        "apt-get install prometheus-alertmanager",
+    ),
     "pjsua2": Peer(lambda: importlib.util.find_spec("pjsua2") is not None, "pip install pjsua2-pybind11"),
     "raw sockets": Peer(lambda: os.geteuid() == 0, "run as root (SIPp plays a pcap and tshark captures by raw socket)"),
 }
