@@ -57,8 +57,6 @@ class Codec:
     """Hz of the samples."""
     silence: bytes | None
     """The octet of silence when a sample is an octet (G.711), else None."""
-    default_fmtp: str | None
-    """What our own SDP says in `a=fmtp` after the payload type; None when there is no such line."""
     decoder: Callable[[], Decoder]
     """A decoder for one stream."""
     encoder: Callable[[str | None], Encoder]

@@ -19,8 +19,6 @@ FRAME = 960
 """Samples in 20 ms."""
 MAX_PACKET = 5760
 """Samples in 120 ms, the longest packet of RFC 6716 §3.2.5."""
-DEFAULT_FMTP = "minptime=20;useinbandfec=1"
-"""What our SDP says: mono is preferred (no `stereo`), FEC costs nothing to receive."""
 DEFAULT_BIT_RATE = 32000
 """bit/s: superwideband speech with room for FEC (RFC 7587 §3.1.1)."""
 

@@ -5,7 +5,7 @@ from functools import partial
 from .base import Codec
 from .errors import UnknownCodec
 from .g711 import ALAW, ULAW, G711Decoder, G711Encoder, Law
-from .opus import DEFAULT_FMTP, OpusDecoder, OpusEncoder, packet_samples
+from .opus import OpusDecoder, OpusEncoder, packet_samples
 
 
 def _g711(law: Law, payload_type: int) -> Codec:
@@ -16,7 +16,6 @@ def _g711(law: Law, payload_type: int) -> Codec:
         payload_type=payload_type,
         sample_rate=8000,
         silence=law.silence,
-        default_fmtp=None,
         decoder=partial(G711Decoder, law),
         encoder=lambda fmtp: G711Encoder(law),
         packet_samples=len,
@@ -33,7 +32,6 @@ CODECS: dict[str, Codec] = {
         payload_type=None,
         sample_rate=48000,
         silence=None,
-        default_fmtp=DEFAULT_FMTP,
         decoder=OpusDecoder,
         encoder=OpusEncoder,
         packet_samples=packet_samples,

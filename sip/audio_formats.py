@@ -46,7 +46,8 @@ class Codec:
 
 PCMU = Codec("PCMU", 8000, 0)
 PCMA = Codec("PCMA", 8000, 8)
-OPUS = Codec("opus", 48000, 111, 2, "useinbandfec=1;stereo=0;sprop-stereo=0")
+# No FEC is asked for: libav's decoder could not use it.
+OPUS = Codec("opus", 48000, 111, 2, "useinbandfec=0;stereo=0;sprop-stereo=0")
 EVENTS = {8000: Codec(EVENT_NAME, 8000, 101, 1, "0-16"), 48000: Codec(EVENT_NAME, 48000, 110, 1, "0-16")}
 
 

@@ -46,7 +46,7 @@ def test_the_offer_lists_our_codecs_in_order():
         "t=0 0",
         "m=audio 16384 RTP/AVP 111 0 8 110 101",
         "a=rtpmap:111 opus/48000/2",
-        "a=fmtp:111 useinbandfec=1;stereo=0;sprop-stereo=0",
+        "a=fmtp:111 useinbandfec=0;stereo=0;sprop-stereo=0",
         "a=rtpmap:0 PCMU/8000",
         "a=rtpmap:8 PCMA/8000",
         "a=rtpmap:110 telephone-event/48000",
