@@ -60,6 +60,8 @@ class Result:
     caller_frames_lost: int
     """Of the callers' frames, those that the agent never got."""
     caller_frames_again: int
+    silent_calls: int
+    """Answered, but fewer than nine tenths of the packets came."""
     agent_frames: int
     agent_frames_lost: int
     """Of the agent's frames, those that no caller heard."""
@@ -109,6 +111,11 @@ class CallerLog:
         """Between consecutive packets of each call, in the order of arrival."""
         same = np.diff(self.received["port"].astype(np.int64)) == 0
         return np.diff(self.received["arrived_ns"])[same]
+
+    def silent(self, seconds: float, answered: int) -> int:
+        """Calls of which far too few packets came."""
+        _, counts = np.unique(self.received["port"], return_counts=True)
+        return answered - int((counts >= 0.9 * FRAMES_PER_S * seconds).sum())
 
     def lost(self) -> int:
         """Missing sequence numbers between the first and the last packet of each call in the window."""
@@ -245,6 +252,7 @@ def judge(run: Run, floor: Run, layout: Layout, reply_frames: int) -> Result:
         caller_frames=up.expected,
         caller_frames_lost=up.lost,
         caller_frames_again=up.again,
+        silent_calls=log.silent(window.seconds, run.up["answered"]),
         agent_frames=down.expected,
         agent_frames_lost=down.lost,
         replies_broken=down.broken,
@@ -261,13 +269,13 @@ def judge(run: Run, floor: Run, layout: Layout, reply_frames: int) -> Result:
         agent_late_ms=Spread.of(agent_late),
         callers_percent=round(window.percent("callers"), 1),
         agent_percent=round(window.percent("agent"), 1),
-        others_on_worker_core_percent=round(window.core_percent(layout.worker) - worker, 1),
+        others_on_worker_core_percent=max(0.0, round(window.core_percent(layout.worker) - worker, 1)),
         others_on_generator_cores_percent=0.0,
         notes=[],
     )
     ours = switch + result.callers_percent + result.agent_percent
     busy = [window.core_percent(core) for core in layout.others]
-    result.others_on_generator_cores_percent = round(sum(busy) - ours, 1)
+    result.others_on_generator_cores_percent = max(0.0, round(sum(busy) - ours, 1))
     result.notes = _notes(run, result, max(busy))
     return result
 
@@ -280,6 +288,8 @@ def _notes(run: Run, result: Result, busiest: float) -> list[str]:
         notes.append(
             f"the load generator was the limit: its core was {busiest:.0f} % busy and it sent {late:.1f} ms late (p99)"
         )
+    if result.silent_calls:
+        notes.append(f"{result.silent_calls} answered calls were (nearly) silent")
     if run.window.generator_drops:
         notes.append(f"the load generator itself dropped {run.window.generator_drops} packets: losses are not all ours")
     if result.others_on_worker_core_percent > DISTURBED:
