@@ -85,6 +85,12 @@ class CallOver(Exception):
         self.retry_after = retry_after
 
 
+def refusal_of(failed: LegFailed) -> CallOver:
+    """Why a call ends whose leg failed: the agent's service, or (with Retry-After) no room here."""
+    by = "provider" if failed.retry_after_s is None else "gateway"
+    return CallOver(by, failed.reason, failed.status, failed.retry_after_s)
+
+
 class Services(Protocol):
     """What a call needs of the switch."""
 
@@ -130,6 +136,8 @@ class Call:
         self.over = asyncio.Event()
         """Set when the record is written."""
         self._services = services
+        self._config = services.config
+        """As it was when the call began: a reload in the middle of a call is not for this call."""
         self._worker: Worker | None = None
         self._mailbox: asyncio.Queue[Event] = asyncio.Queue()
         self._negotiation = Negotiation(trunk.config.codecs)
@@ -164,15 +172,20 @@ class Call:
         """Live the call; never raises."""
         self._services.write_record(self.record)
         try:
+            self._settle(await self._story())
+        finally:
+            await self._close()
+
+    async def _story(self) -> CallOver:
+        try:
             await self._script()
         except CallOver as over:
-            self._settle(over)
+            return over
         except SipError as error:
-            self._settle(CallOver("gateway", str(error), getattr(error, "status", 500)))
+            return CallOver("gateway", str(error), getattr(error, "status", 500))
         except Exception:
             self._log.exception("call failed in a way nobody foresaw")
-            self._settle(CallOver("gateway", "internal error", 500))
-        await self._close()
+        return CallOver("gateway", "internal error", 500)
 
     async def _script(self) -> None:
         """The direction's own story; ends by raising CallOver."""
@@ -208,8 +221,10 @@ class Call:
             case OfferAnswered(sdp=sdp):
                 self._use(self._negotiation.accept(sdp))
             case OfferRefused(status=status, reason=reason):
+                self._negotiation.withdraw()
                 self._log.warning("the far end refused our offer, media stay", status=status, reason=reason)
             case ReOfferWithdrawn():
+                self._negotiation.withdraw()
                 self._log.info("the far end withdrew its offer, media stay")
             case InfoReceived(content_type=content_type, body=body):
                 self._info(content_type, body)
@@ -229,8 +244,8 @@ class Call:
                 return CallOver("gateway" if local else "trunk", f"{status} {reason}", status, retry_after)
             case HangUp(by=by, reason=reason):
                 return CallOver(by, reason)
-            case LegFailed(status=status, reason=reason, retry_after_s=retry_after):
-                return CallOver("provider" if retry_after is None else "gateway", reason, status, retry_after)
+            case LegFailed():
+                return refusal_of(event)
             case WorkerLost(reason=reason):
                 return CallOver("gateway", f"media worker lost: {reason}")
             case OperatorHangUp(by=by, reason=reason):
@@ -292,15 +307,30 @@ class Call:
 
     # The media leg
 
-    async def _open_leg(self, agent: str, codec: CodecSpec) -> None:
-        """Have a worker bind ports and dial the agent. Raises CallOver when it cannot."""
+    async def _open_leg(self, agent: str, codec: CodecSpec) -> LegFailed | None:
+        """Have a worker bind ports and dial the agent. Why it cannot; raises CallOver when there is no worker."""
         order = OpenLeg(self.id, agent, self.direction, self.record.from_, self.record.to, codec)
         self._worker = self._services.open_leg(order)
         if self._worker is None:
             raise CallOver("gateway", "no media worker is up", 503, retry_after=5)
-        opened = await self._wait(LegOpened, OPEN_TIMEOUT, CallOver("gateway", "media worker does not answer"))
+        stuck = CallOver("gateway", "media worker does not answer")
+        opened = await self._wait((LegOpened, LegFailed), OPEN_TIMEOUT, stuck)
+        if isinstance(opened, LegFailed):
+            return opened
         host = self._services.media_host(self.session, self.trunk)
         self._negotiation.bind(host, opened.rtp_port)
+        return None
+
+    async def _drop_leg(self) -> None:
+        """Close a leg whose agent failed, so that the call can have another."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.send(CloseLeg(self.id))
+            late = CallOver("gateway", "media worker does not close the leg")
+            try:
+                await self._wait((LegClosed, WorkerLost), CLOSE_TIMEOUT, late)
+            finally:
+                worker.legs.discard(self.id)
 
     def _answered(self) -> None:
         self._answered_at = time.monotonic()
@@ -313,7 +343,7 @@ class Call:
             self._worker.send(Answered(self.id))
 
     def _provider(self, agent: str | None) -> str | None:
-        config = self._services.config.agents.get(agent or "")
+        config = self._config.agents.get(agent or "")
         return config.provider if config else None
 
     # The end
@@ -326,7 +356,7 @@ class Call:
         record.ended_by, record.end_reason = over.by, over.reason
         if self._answered_at is not None:
             record.duration_s = round(time.monotonic() - self._answered_at, 3)
-        else:
+        elif record.sip_status is None:
             record.sip_status = over.status
         self._end_session(over)
 

@@ -5,7 +5,7 @@ import time
 from ..sip.errors import SipError
 from ..sip.events import Confirmed
 from ..sip.session_uas import IncomingSession
-from .call import Call, CallOver, Services
+from .call import Call, CallOver, Services, refusal_of
 from .config import RouteConfig
 from .messages import CodecSpec, LegFailed, LegReady
 from .trunk import Trunk
@@ -36,6 +36,7 @@ class InboundCall(Call):
         self.session = session
         self._incoming = session
         self._route = route
+        self._accepted = False
 
     async def _script(self) -> None:
         self._log.info("incoming call", from_=self.record.from_, to=self.record.to, agent=self.record.agent)
@@ -53,7 +54,7 @@ class InboundCall(Call):
         else:
             answer, parameters = self._negotiation.answer(offer)
             self._use(parameters)
-            self._incoming.answer(answer, time.monotonic())
+            await self._accept(answer)
             self._answered()
         await self._talk()
 
@@ -62,35 +63,50 @@ class InboundCall(Call):
         failed = await self._try_agent(route.agent, codec)
         if failed is None:
             return
+        if failed.retry_after_s is not None:
+            # Not the agent is at fault: there is no room.
+            raise refusal_of(failed)
         if not isinstance(route.fallback, str):
             self._log.error("agent cannot take the call", agent=route.agent, reason=failed.reason)
             status = route.fallback if isinstance(route.fallback, int) else failed.status
-            raise CallOver("provider", failed.reason, status, failed.retry_after_s)
+            raise CallOver("provider", failed.reason, status)
         self._log.warning("falling back", agent=route.agent, fallback=route.fallback, reason=failed.reason)
+        await self._drop_leg()
         self.record.agent, self.record.provider = route.fallback, self._provider(route.fallback)
         failed = await self._try_agent(route.fallback, codec)
         if failed is not None:
-            raise CallOver("provider", failed.reason, failed.status, failed.retry_after_s)
+            raise refusal_of(failed)
 
     async def _try_agent(self, agent: str, codec: CodecSpec) -> LegFailed | None:
-        await self._open_leg(agent, codec)
-        patience = self._services.config.agents[agent].patience_s
+        failed = await self._open_leg(agent, codec)
+        if failed is not None:
+            return failed
+        patience = self._config.agents[agent].patience_s
         stuck = CallOver("gateway", "media worker does not get the agent ready")
         outcome = await self._wait((LegReady, LegFailed), patience + READY_MARGIN, stuck)
         return outcome if isinstance(outcome, LegFailed) else None
 
     async def _answer_with_offer(self) -> None:
         """Delayed offer: ours goes out in the 200, the answer comes in the ACK (RFC 3261 section 13.2.1)."""
-        self._incoming.answer(self._negotiation.offer(), time.monotonic())
+        await self._accept(self._negotiation.offer())
         confirmed = await self._wait(Confirmed, ACK_TIMEOUT, CallOver("gateway", "no ACK"))
         self._use(self._negotiation.accept(confirmed.sdp))
         self._answered()
 
+    async def _accept(self, sdp: bytes) -> None:
+        """200 OK, unless a CANCEL was faster: its event waits in the mailbox and ends the call."""
+        if not self._incoming.answer(sdp, time.monotonic()):
+            await self._talk()
+        self._accepted = True
+        self.record.sip_status = 200
+
     def _end_session(self, over: CallOver) -> None:
-        if self._answered_at is not None or self.record.sip_status == 200:
+        if self._accepted:
             self._incoming.bye(time.monotonic(), reason_header=self._reason_header(over))
             return
         headers = [("Retry-After", str(over.retry_after))] if over.retry_after is not None else []
-        self._incoming.reject(over.status, time.monotonic(), headers=headers, warning=over.reason)
+        # What the agent's service said is for our log, not for the carrier.
+        warning = over.reason if over.by == "gateway" else None
+        self._incoming.reject(over.status, time.monotonic(), headers=headers, warning=warning)
         if over.by != self.far_end:
             self._log.warning("call refused", status=over.status, reason=over.reason)

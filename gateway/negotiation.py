@@ -38,6 +38,10 @@ class Negotiation:
         """Our description, to be answered."""
         return self._audio.create_offer().to_bytes()
 
+    def withdraw(self) -> None:
+        """Our offer came to nothing; what was agreed before stays."""
+        self._audio.cancel_offer()
+
     def answer(self, offer: bytes) -> tuple[bytes, MediaParameters]:
         """Our answer and what it settles."""
         description, agreed = self._audio.answer(SessionDescription.parse(offer))

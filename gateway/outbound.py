@@ -5,7 +5,7 @@ from typing import Protocol
 
 from ..sip.events import Answered, Progress
 from ..sip.session_uac import OutgoingSession
-from .call import Call, CallOver, Services
+from .call import Call, CallOver, Services, refusal_of
 from .messages import LegFailed, LegReady
 from .trunk import Trunk
 
@@ -35,7 +35,9 @@ class OutboundCall(Call):
         self._log.info("placing a call", to=self.record.to, agent=agent)
         if not self.trunk.targets:
             raise CallOver("gateway", f"trunk {self.trunk.name} has no address yet: {self.trunk.reason}")
-        await self._open_leg(agent, self._negotiation.expect(None))
+        failed = await self._open_leg(agent, self._negotiation.expect(None))
+        if failed is not None:
+            raise refusal_of(failed)
         self._outgoing = self._dialler.invite(self, self.record.to or "", self._negotiation.offer())
         self.session = self._outgoing
         answered = await self._wait_for_both(agent)
@@ -45,7 +47,7 @@ class OutboundCall(Call):
 
     async def _wait_for_both(self, agent: str) -> Answered:
         """The far end's answer, whichever way round it and the agent's readiness come."""
-        patience = self._services.config.agents[agent].patience_s
+        patience = self._config.agents[agent].patience_s
         ready = False
         answered: Answered | None = None
         deadline = time.monotonic() + RING_LIMIT
@@ -54,8 +56,8 @@ class OutboundCall(Call):
             late = CallOver("gateway", "the far end does not answer" if answered is None else "agent not ready", 408)
             event = await self._wait((Answered, Progress, LegReady, LegFailed), left, late)
             match event:
-                case LegFailed(reason=reason, status=status):
-                    raise CallOver("provider", reason, status)
+                case LegFailed():
+                    raise refusal_of(event)
                 case LegReady():
                     ready = True
                 case Progress(status=status):

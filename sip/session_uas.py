@@ -86,10 +86,11 @@ class IncomingSession(InviteSession):
         self._owner.layer.respond(self._transaction, response, now)
         self._owner.timers.set(self, "provisional", now + REPEAT_PROVISIONAL)
 
-    def answer(self, sdp: bytes, now: float) -> None:
-        """200 OK, repeated from T1 up to T2 until the ACK. `Confirmed` follows, or `Ended` ("no ACK") after 64*T1."""
+    def answer(self, sdp: bytes, now: float) -> bool:
+        """200 OK, repeated from T1 up to T2 until the ACK. `Confirmed` follows, or `Ended` ("no ACK") after 64*T1.
+        False when it comes too late: the call is over (a CANCEL was faster) and has its `Ended`."""
         if not self._unanswered or self.dialog is None:
-            return
+            return False
         self._stop_ringing()
         self.state = SessionState.ANSWERED
         self.dialog.state = DialogState.CONFIRMED
@@ -100,6 +101,7 @@ class IncomingSession(InviteSession):
         response.body = sdp
         self._owner.layer.respond(self._transaction, response, now)
         self.await_ack(self._transaction, response, self.remote_offer is None, now)
+        return True
 
     def reject(
         self,

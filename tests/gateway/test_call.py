@@ -24,8 +24,9 @@ from trunkline.gateway.messages import (
 )
 from trunkline.gateway.outbound import OutboundCall
 from trunkline.gateway.record import CallRecord, MediaReport, Turn
+from trunkline.sip.errors import LocalError
 from trunkline.sip.events import Answered as SipAnswered
-from trunkline.sip.events import Confirmed, Ended, InfoReceived, Rejected, ReOffer
+from trunkline.sip.events import Confirmed, Ended, InfoReceived, Rejected, ReOffer, ReOfferWithdrawn
 
 OFFER = (
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n"
@@ -47,15 +48,18 @@ class FakeSession:
     def __init__(self, offer: bytes | None = OFFER) -> None:
         self.remote_offer = offer
         self.said: list[Any] = []
+        self.cancelled = False
 
     def ring(self, now: float) -> None:
         self.said.append("ring")
 
-    def answer(self, sdp: bytes, now: float) -> None:
+    def answer(self, sdp: bytes, now: float) -> bool:
         self.said.append("answer")
+        return not self.cancelled
 
     def reject(self, status: int, now: float, *, headers: Any = (), warning: str | None = None) -> None:
         self.said.append(("reject", status, dict(headers)))
+        self.warning = warning
 
     def bye(self, now: float, reason_header: str | None = None) -> None:
         self.said.append(("bye", reason_header))
@@ -81,11 +85,13 @@ class FakeTrunk:
 
 
 class Lab:
-    """The switch's part, and a worker that answers orders as told by `plan`."""
+    """The switch's part, and a worker that answers orders as told by `plan`; one leg a call, as the real one has it."""
 
     def __init__(self) -> None:
         self.config = Config(**CONFIG)
+        self.name = "media-1"
         self.legs: set[str] = set()
+        self.open = False
         self.orders: list[Any] = []
         self.records: list[CallRecord] = []
         self.forgotten: list[Call] = []
@@ -123,9 +129,12 @@ class Lab:
         self.orders.append(order)
         assert self.call is not None
         if isinstance(order, OpenLeg):
+            assert not self.open, "leg is open already"
+            self.open = True
             for fact in self.plan[order.agent]:
                 self.call.deliver(fact)
         if isinstance(order, CloseLeg):
+            self.open = False
             self.call.deliver(LegClosed("id", self.report))
 
     def inbound(self, number: str = "100", offer: bytes | None = OFFER) -> InboundCall:
@@ -208,6 +217,37 @@ async def test_the_fallback_agent_takes_over_before_the_answer(lab: Lab) -> None
     record = await lived(lab.inbound("200"), ended())
     assert [order.agent for order in lab.ordered(OpenLeg)] == ["desk", "spare"]
     assert (record.agent, record.sip_status) == ("spare", 200)
+    assert [type(order) for order in lab.orders][:3] == [OpenLeg, CloseLeg, OpenLeg], "a call has one leg at a time"
+    assert lab.legs == set()
+
+
+async def test_the_fallback_agent_takes_over_from_one_that_cannot_be_opened(lab: Lab) -> None:
+    lab.plan["desk"] = [LegFailed("id", 503, "agent 'desk': no such model")]
+    lab.plan["spare"] = [LegOpened("id", 20002), LegReady("id", 80.0)]
+    record = await lived(lab.inbound("200"), ended())
+    assert (record.agent, record.sip_status) == ("spare", 200)
+
+
+async def test_both_agents_refuse(lab: Lab) -> None:
+    lab.plan["desk"] = [LegOpened("id", 20000), LegFailed("id", 503, "unreachable")]
+    lab.plan["spare"] = [LegOpened("id", 20002), LegFailed("id", 503, "quota\nof sk-1234")]
+    record = await lived(lab.inbound("200"))
+    assert lab.session.said == ["ring", ("reject", 503, {})]
+    assert lab.session.warning is None, "what the service says is not for the carrier"
+    assert (record.agent, record.ended_by, record.end_reason) == ("spare", "provider", "quota\nof sk-1234")
+    assert lab.legs == set()
+
+
+async def test_a_cancel_between_two_agents_ends_the_call(lab: Lab) -> None:
+    lab.plan["desk"] = [
+        LegOpened("id", 20000),
+        LegFailed("id", 503, "unreachable"),
+        Ended(None, "remote", "cancelled", 487),  # pyright: ignore[reportArgumentType]
+    ]
+    record = await lived(lab.inbound("200"))
+    assert (record.sip_status, record.end_reason) == (487, "cancelled")
+    assert [type(order) for order in lab.orders] == [OpenLeg, CloseLeg]
+    assert lab.legs == set()
 
 
 async def test_all_ports_taken_is_503_with_retry_after(lab: Lab) -> None:
@@ -244,6 +284,50 @@ async def test_delayed_offer_uses_the_answer_in_the_ack(lab: Lab) -> None:
     call.deliver(ended())
     await task
     assert lab.ordered(SetMedia)[0].parameters.remote_port == 4000
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"v=0", OFFER.replace(b"AVP 0 101", b"AVP 18")])
+async def test_delayed_offer_with_no_use_in_the_ack_is_ended_with_bye(lab: Lab, answer: bytes | None) -> None:
+    call = lab.inbound(offer=None)
+    task = asyncio.create_task(call.run())
+    while "answer" not in lab.session.said:
+        await asyncio.sleep(0)
+    call.deliver(Confirmed(None, answer))  # pyright: ignore[reportArgumentType]
+    await task
+    assert lab.session.said[-1][0] == "bye"
+    assert (call.record.sip_status, call.record.answered_at, call.record.ended_by) == (200, None, "gateway")
+
+
+@pytest.mark.parametrize("offer", [OFFER, None])
+async def test_a_cancel_that_is_faster_than_the_answer(lab: Lab, offer: bytes | None) -> None:
+    call = lab.inbound(offer=offer)
+    lab.session.cancelled = True
+    lab.plan["desk"].append(Ended(None, "remote", "cancelled", 487))  # pyright: ignore[reportArgumentType]
+    record = await lived(call)
+    assert "answer" in lab.session.said
+    assert (record.sip_status, record.answered_at, record.end_reason) == (487, None, "cancelled")
+    assert not lab.ordered(Answered)
+
+
+async def test_a_request_for_our_offer_that_is_withdrawn_or_refused_leaves_the_next_offer_free(lab: Lab) -> None:
+    empty = ReOffer(None, None)  # pyright: ignore[reportArgumentType]
+    gone = ReOfferWithdrawn(None)  # pyright: ignore[reportArgumentType]
+    hold = ReOffer(None, OFFER + b"a=sendonly\r\n")  # pyright: ignore[reportArgumentType]
+    await lived(lab.inbound(), empty, gone, hold, ended())
+    assert [order.parameters.direction for order in lab.ordered(SetMedia)] == ["sendrecv", "recvonly"]
+
+
+async def test_a_call_that_cannot_be_settled_is_closed_all_the_same(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = lab.inbound("999")
+
+    def broken(*arguments: Any, **more: Any) -> None:
+        raise LocalError("200 is no refusal")
+
+    monkeypatch.setattr(lab.session, "reject", broken)
+    with pytest.raises(LocalError):
+        await call.run()
+    assert lab.forgotten == [call]
+    assert lab.records[-1].ended_at is not None
 
 
 async def test_hold_and_resume_reach_the_worker(lab: Lab) -> None:
