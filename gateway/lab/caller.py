@@ -50,7 +50,7 @@ class LabCaller:
         self.said = bytearray()
         self.heard = bytearray()
         self.received = bytearray()
-        """All that came, as it came (PCMU: its very octets); `heard` is the same on the caller's own clock."""
+        """What the packets held, in order (PCMU: their very octets); `heard` is the same on the caller's own clock."""
         self.answered = asyncio.Event()
         self.ended = asyncio.Event()
         self.end_reason = ""
@@ -140,7 +140,8 @@ class LabCaller:
             octets = self._line.received(payload) if kind == AUDIO else self._line.silence(samples)
             if self._to_ulaw is not None:
                 octets = self._to_ulaw(octets)
-            self.received += octets
+            if kind == AUDIO:
+                self.received += octets
             self._incoming += octets
 
     def tick(self, now: float, skipped: int) -> None:
