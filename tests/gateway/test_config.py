@@ -196,6 +196,18 @@ def test_each_mistake_is_one_sentence_with_file_line_key_and_remedy(problems, te
     assert "hunter2" not in problem
 
 
+def test_each_worker_needs_a_port_pair(problems, load):
+    text = "[gateway]\nworkers = 3\n[rtp]\nports = '20000-20003'\n"
+    (problem,) = problems(text)
+    assert ":4: rtp.ports: 2 port pair(s) cannot be shared by 3 workers; widen the range" in problem
+    assert load(text.replace("3\n", "2\n", 1)).rtp.ports.pairs == 2
+
+
+def test_names_of_what_is_no_table_are_none(tmp_path):
+    (tmp_path / "t.toml").write_text("agents = 3\n")
+    assert names_in(tmp_path / "t.toml", "agents") == []
+
+
 def test_several_mistakes_are_listed_together_in_the_order_of_the_file(problems):
     text = (
         "[gateway]\nname = ''\nport = 1\n[trunks.v]\npeer = 'sip:b'\nusername = '$NOT_THERE'\n[[routes]]\nagent = 'x'\n"

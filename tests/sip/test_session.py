@@ -280,7 +280,7 @@ def test_a_refusal_carries_status_reason_headers_and_warning(pair):
 
 def test_a_warning_is_one_line_whatever_it_is_made_of(pair):
     pair.ring()
-    pair.inc.reject(503, pair.net.now, warning='first "line"\r\nX-Evil: 1\n\tlast')
+    pair.inc.reject(503, pair.net.now, warning='first "line"\r\nX-Evil: 1\n\tla\0st')
     pair.net.run(0.05)
     (refusal,) = {packet.data for packet in pair.net.wire if packet.kind == "503 INVITE"}
     assert refusal.count(b'Warning: 399 192.0.2.2:5060 "first \\"line\\" X-Evil: 1 last"\r\n') == 1
