@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trunkline.gateway.config import Config
+from trunkline.gateway.config_tables import RouteConfig
 from trunkline.gateway.lab.agent import AgentOptions, Faults
 from trunkline.gateway.lab.agent_session import AgentSession
 from trunkline.gateway.lab.caller import CallFailed, LabCaller
@@ -177,6 +179,25 @@ async def test_an_unreachable_provider_is_503_and_a_record(tmp_path: Path) -> No
             await caller.dial(USER, NUMBER)
         (record,) = await rig.records()
     assert (record.sip_status, record.ended_by) == (503, "provider")
+
+
+async def test_the_routes_fallback_answers_when_the_agent_cannot(tmp_path: Path) -> None:
+    class WithFallback(Rig):
+        def config(self, trunk_port: int) -> Config:
+            config = super().config(trunk_port)
+            spare = config.agents["reception"]
+            broken = spare.model_copy(update={"base_url": "ws://127.0.0.1:9/v1"})
+            route = RouteConfig(to="*", agent="reception", fallback="spare")
+            return config.model_copy(
+                update={"agents": {"reception": broken, "spare": spare}, "routes": [route]},
+            )
+
+    async with WithFallback(tmp_path, gateway=IN_PROCESS) as rig:
+        caller = await greeted(rig)
+        caller.hang_up()
+        (record,) = await rig.records()
+        assert [worker.legs for worker in rig.application.switch.workers] == [set()]
+    assert (record.sip_status, record.agent, record.ended_by) == (200, "spare", "caller")
 
 
 async def test_a_lost_connection_gets_a_new_session(tmp_path: Path) -> None:
