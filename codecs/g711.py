@@ -48,14 +48,14 @@ def _encode_table(libav_name: _LibavName) -> np.ndarray:
 class Law:
     """One of the two laws of G.711, as tables."""
 
-    __slots__ = ("_amplitudes", "_octets", "_samples", "_to_other", "name", "silence")
+    __slots__ = ("_amplitude", "_octets", "_samples", "_to_other", "name", "silence")
 
     def __init__(self, name: str, libav_name: _LibavName, silence: int) -> None:
         self.name = name
         self.silence = bytes([silence])
         self._samples = _decode_table(libav_name)
         self._octets = _encode_table(libav_name)
-        self._amplitudes = self._samples.astype(np.float32) / 32768
+        self._amplitude = (self._samples.astype(np.float32) / 32768).take
         self._to_other = b""
 
     def _pair(self, other: "Law") -> None:
@@ -82,7 +82,7 @@ class Law:
         """Mean power in dBov (RFC 6464: 0 is a full-scale square wave, a full-scale sine is -3), at least -127."""
         if not octets:
             return SILENT_DBOV
-        amplitudes = self._amplitudes.take(np.frombuffer(octets, np.uint8))
+        amplitudes = self._amplitude(np.frombuffer(octets, np.uint8))
         return dbov(float(amplitudes.dot(amplitudes)) / len(octets))
 
 

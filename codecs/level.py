@@ -1,6 +1,6 @@
 """Level of samples in dBov."""
 
-import math
+from math import log10
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from .base import Pcm
 
 SILENT_DBOV = -127.0
 """The level of digital silence, the floor of RFC 6464."""
+_SILENT_POWER = 10 ** (SILENT_DBOV / 10)
 
 
 def level(pcm: Pcm) -> float:
@@ -20,4 +21,4 @@ def level(pcm: Pcm) -> float:
 
 def dbov(power: float) -> float:
     """Of a mean power where 1 is that of a full-scale square wave."""
-    return max(SILENT_DBOV, 10 * math.log10(power)) if power > 0 else SILENT_DBOV
+    return 10 * log10(power) if power > _SILENT_POWER else SILENT_DBOV
