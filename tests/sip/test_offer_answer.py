@@ -173,7 +173,7 @@ def test_the_answer_uses_the_numbers_of_the_offer():
     assert lines(answer) == [
         "m=audio 16384 RTP/AVP 96 97",
         "a=rtpmap:96 opus/48000/2",
-        "a=fmtp:96 useinbandfec=1;stereo=0;sprop-stereo=0",
+        "a=fmtp:96 useinbandfec=0;stereo=0;sprop-stereo=0",
         "a=rtpmap:97 telephone-event/48000",
         "a=fmtp:97 0-16",
         "a=ptime:20",
