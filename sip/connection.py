@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import cast
 
 from .flow import Flow
-from .stream import KEEPALIVE, StreamFramer
+from .message import KEEPALIVE
+from .stream import StreamFramer
 
 CONNECT_TIMEOUT = 4.0
 """Seconds; short, since a request that is large for UDP waits for it before it goes by UDP after all."""
@@ -15,7 +16,11 @@ IDLE_LIMIT = 900.0
 """Seconds of silence after which a connection that the peer opened is closed."""
 PING_INTERVAL = 60.0
 """Seconds of silence after which a connection that we opened gets a double CRLF (RFC 5626 §3.5.1), for the NATs."""
+FIRST_MESSAGE_LIMIT = 30.0
+"""Seconds that a peer has for its first whole message after it connected."""
 MAX_CONNECTIONS = 4096
+MAX_PER_HOST = 256
+"""Inbound connections of one address: a stranger may not take them all."""
 WRITE_LIMIT = 1 << 18
 """Octets that may wait for a peer that does not read, before its connection is dropped."""
 
@@ -27,7 +32,9 @@ class Connection(asyncio.Protocol):
         """`flow` None: the peer opened it."""
         self.flow = flow
         self.inbound = flow is None
-        self.last_active = time.monotonic()
+        self.last_active = self.opened = time.monotonic()
+        self.heard = False
+        """Whether a whole message came."""
         self._table = table
         self._framer = StreamFramer()
         self._transport: asyncio.Transport | None = None
@@ -60,6 +67,7 @@ class Connection(asyncio.Protocol):
             if message == KEEPALIVE:
                 self.send(b"\r\n")
             else:
+                self.heard = True
                 self._table.received(flow, message)
         if self._framer.error is not None:
             self._table.broken(flow, self._framer)
@@ -81,6 +89,10 @@ class Connection(asyncio.Protocol):
             self.abort()
         else:
             self._transport.write(data)
+
+    def says_nothing(self, now: float) -> bool:
+        """Whether the peer has had its time for a first message."""
+        return not self.heard and now - self.opened > FIRST_MESSAGE_LIMIT
 
     def close(self) -> None:
         """After what is written."""
@@ -129,6 +141,11 @@ class ConnectionTable:
     def add_inbound(self, connection: Connection, flow: Flow) -> bool:
         """Take a connection in; False when there are too many."""
         if self._closed or len(self._connections) >= MAX_CONNECTIONS:
+            return False
+        if (
+            sum(other.host == flow.host and self._connections[other].inbound for other in self._connections)
+            >= MAX_PER_HOST
+        ):
             return False
         connection.flow = flow
         self._connections[flow] = connection
@@ -180,7 +197,7 @@ class ConnectionTable:
         now = time.monotonic()
         for connection in list(self._connections.values()):
             silent = now - connection.last_active
-            if connection.inbound and silent > IDLE_LIMIT:
+            if connection.inbound and (silent > IDLE_LIMIT or connection.says_nothing(now)):
                 connection.close()
             elif not connection.inbound and silent > PING_INTERVAL:
                 connection.send(KEEPALIVE)

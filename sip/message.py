@@ -22,6 +22,9 @@ _STATUS_LINE = re.compile(r"SIP/([0-9]+)\.([0-9]+) +([0-9]+)(?: (.*))?", re.IGNO
 _SINGLE = ("From", "To", "Call-ID", "CSeq")
 _MAX_FORWARDS = 255
 
+KEEPALIVE = b"\r\n\r\n"
+"""Between messages: asks a peer on a stream for CRLF, holds a NAT open (RFC 5626 §3.5.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -32,6 +32,10 @@ class Owner(Protocol):
         """Our address as the peer of `flow` should see it."""
         ...
 
+    def keep_alive(self, flow: Flow) -> bool:
+        """Send a keep-alive when a NAT stands between us and the peer; False when none does."""
+        ...
+
     def exchange(
         self,
         make: Callable[[Flow], Request],

@@ -26,6 +26,8 @@ from .owner import Owner
 from .uri import NameAddr, SipUri
 
 _MAX_EXPIRES = 2**32 - 1
+_KEEPALIVE = 25.0
+"""Seconds between keep-alives through a NAT on UDP: few forget sooner than 30 s (RFC 5626 §4.4.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,10 @@ class Registration:
                 self._owner.timers.set(self, "attempt", now + self._owner.rng.uniform(0.0, 2.0))
 
     def on_timer(self, timer: str, now: float) -> None:
-        """For TimerHeap: the refresh or the next attempt is due, or the binding ran out."""
+        """For TimerHeap: the refresh, the next attempt or a keep-alive is due, or the binding ran out."""
+        if timer == "keepalive":
+            self._keep_alive(now)
+            return
         if timer == "expiry":
             self.expires = None
             self._change("registering", "the registration ran out, its refresh is not answered")
@@ -229,6 +234,14 @@ class Registration:
             self._send(now)
             return
         self._owner.timers.set(self, "attempt", now + granted * self._owner.rng.uniform(0.7, 0.85))
+        if not self._owner.timers.is_set(self, "keepalive"):
+            self._keep_alive(now)
+
+    def _keep_alive(self, now: float) -> None:
+        """Calls reach us only while the NAT remembers us; a stream has keep-alives of its own."""
+        flow = self.target
+        if flow is not None and self.expires is not None and not flow.reliable and self._owner.keep_alive(flow):
+            self._owner.timers.set(self, "keepalive", now + _KEEPALIVE)
 
     def _granted(self, response: Response) -> float:
         """What the registrar says of our Contact, else of the message, else what we asked (§10.2.4)."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 
 from .errors import ParseError
-from .message import DEFAULT_LIMITS, Limits, Request, parse_message
-
-KEEPALIVE = b"\r\n\r\n"
+from .message import DEFAULT_LIMITS, KEEPALIVE, Limits, Request, parse_message
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")

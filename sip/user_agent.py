@@ -23,7 +23,7 @@ from .events import Event, IncomingInvite, MalformedReceived, Refusal, RequestRe
 from .exchange import Exchange, ExchangeUser, StreamRefusals
 from .flow import Address, Flow
 from .health import HealthCheck
-from .message import Request, Response, is_keepalive, parse_message, reason_phrase, response_to
+from .message import KEEPALIVE, Request, Response, is_keepalive, parse_message, reason_phrase, response_to
 from .registration import Backoff, Registration
 from .screening import Screen, refusal_in_dialog, refusal_of_invite, refusal_of_request
 from .session import InviteSession
@@ -292,6 +292,13 @@ class UserAgent:
     def contact(self, flow: Flow, user: str | None, advertised: Address | None = None) -> str:
         """Our Contact value towards `flow`."""
         return self._addresses.contact(flow, user, advertised)
+
+    def keep_alive(self, flow: Flow) -> bool:
+        """Send a keep-alive (RFC 5626 §3.5.1) when a NAT stands between us and the peer; False when none does."""
+        if self._addresses.advertised(flow) == self._addresses.sent_by(flow):
+            return False
+        self._transmit(flow, KEEPALIVE)
+        return True
 
     def exchange(
         self,

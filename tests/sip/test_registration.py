@@ -9,7 +9,7 @@ from trunkline.sip.digest import Credentials, DigestVerifier
 from trunkline.sip.errors import LocalError
 from trunkline.sip.events import RegistrationChanged
 from trunkline.sip.flow import Address, Flow
-from trunkline.sip.message import Request, Response, parse_message, response_to
+from trunkline.sip.message import Request, Response, is_keepalive, parse_message, response_to
 from trunkline.sip.registration import Backoff
 
 GATEWAY, TRUNK, TRUNK2 = "192.0.2.1", "192.0.2.10", "192.0.2.11"
@@ -32,6 +32,8 @@ class Registrar:
         self.one_contact = True
 
     def receive(self, data: bytes, source: Flow, now: float) -> None:
+        if is_keepalive(data):
+            return
         request = parse_message(data)
         assert isinstance(request, Request)
         self.requests.append(request)
@@ -364,6 +366,43 @@ def test_behind_a_nat_the_contact_becomes_the_address_that_the_registrar_sees():
     assert requests[1].contacts[1].uri.hostport == f"{GATEWAY}:5060"
     assert world.last.learned == Address("203.0.113.5", 40404)
     assert world.registration.learned == world.gateway.ua.advertised(Flow("udp", TRUNK, 5060))
+
+
+def keepalives(world: World) -> list[float]:
+    return [round(packet.at) for packet in world.net.wire if packet.data == b"\r\n\r\n"]
+
+
+def test_a_nat_is_kept_open_while_the_registration_lasts():
+    world = World()
+    world.registrar.received = ("203.0.113.5", 40404)
+    world.register(expires=600)
+    world.net.run(1)
+    for _ in range(3):
+        world.net.run(25)
+    assert keepalives(world) == [0, 25, 50, 75]
+    world.net.run(2000)
+    assert len(keepalives(world)) == 2076 // 25 + 1, "one clock, whatever is refreshed meanwhile"
+    world.registration.unregister(world.net.now)
+    world.net.run(100)
+    assert len(keepalives(world)) == 2076 // 25 + 1
+    assert world.gateway.ua.next_timer() is None
+
+
+@pytest.mark.parametrize(
+    ("config", "transport", "received"),
+    [
+        ({}, "udp", (GATEWAY, 5060)),
+        ({"public_host": "203.0.113.5"}, "udp", ("203.0.113.5", 5060)),
+        ({}, "tcp", ("203.0.113.5", 40404)),
+    ],
+)
+def test_without_a_nat_or_over_tcp_nothing_is_kept_open(config, transport, received):
+    world = World(**config)
+    world.registrar.received = received
+    world.register(transport=transport)
+    world.net.run(100)
+    assert world.last.state == "registered"
+    assert keepalives(world) == []
 
 
 def test_a_nat_that_moves_on_every_request_does_not_loop():

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.sip.message import Limits, Request, parse_message
-from trunkline.sip.stream import KEEPALIVE, StreamFramer
+from trunkline.sip.message import KEEPALIVE, Limits, Request, parse_message
+from trunkline.sip.stream import StreamFramer
 
 
 def message(body: bytes, length: bytes | None = None, name: bytes = b"Content-Length") -> bytes:

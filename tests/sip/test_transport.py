@@ -245,6 +245,35 @@ async def test_a_connection_that_nobody_uses_is_closed(monkeypatch):
         assert bob.transport.connections == 0
 
 
+async def test_a_peer_that_says_nothing_whole_is_closed_soon(monkeypatch):
+    monkeypatch.setattr(connection, "PING_INTERVAL", 0.02)
+    monkeypatch.setattr(connection, "FIRST_MESSAGE_LIMIT", 0.05)
+    async with station() as bob:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bob.port("tcp"))
+        other, speaks = await asyncio.open_connection("127.0.0.1", bob.port("tcp"))
+        speaks.write(OPTIONS.format("TCP", 1, 1).encode())
+        await asyncio.wait_for(other.readuntil(b"\r\n\r\n"), 5)
+        async with asyncio.timeout(5):
+            while not reader.at_eof():
+                writer.write(b"\r\n\r\nOPT")
+                await asyncio.wait({asyncio.ensure_future(reader.read(100))}, timeout=0.01)
+        assert bob.transport.connections == 1
+        writer.close()
+        speaks.close()
+
+
+async def test_one_address_cannot_take_all_connections(monkeypatch):
+    monkeypatch.setattr(connection, "MAX_PER_HOST", 3)
+    async with station() as bob:
+        flows = [await asyncio.open_connection("127.0.0.1", bob.port("tcp")) for _ in range(4)]
+        assert await asyncio.wait_for(flows[3][0].read(-1), 5) == b""
+        flows[0][1].write(OPTIONS.format("TCP", 1, 1).encode())
+        assert (await asyncio.wait_for(flows[0][0].readuntil(b"\r\n"), 5)).startswith(b"SIP/2.0 200")
+        assert bob.transport.connections == 3
+        for _, writer in flows:
+            writer.close()
+
+
 async def test_our_own_idle_connections_get_pings(monkeypatch):
     monkeypatch.setattr(connection, "PING_INTERVAL", 0.02)
     received = bytearray()
