@@ -1,8 +1,9 @@
 """`trunkline run`: everything up, signals, everything down.
 
 SIGTERM or one SIGINT drains: new calls are refused with 503, running ones may finish for `drain_s`, then they are hung
-up, the trunks de-register and the process exits with 0. A second SIGINT ends at once. SIGHUP tries trunks that are down
-again now, without waiting for their back-off: after a password was put right at the carrier, say.
+up, the trunks de-register and the process exits with 0. A second SIGTERM ends the drain, a second SIGINT the process.
+SIGHUP reads the configuration again (reload.py), and tries trunks that are down now, without waiting for their
+back-off: after a password was put right at the carrier, say.
 """
 
 import asyncio
@@ -17,12 +18,14 @@ import structlog
 import uvloop
 
 from ..sip.errors import SipError
-from .config import Config
-from .errors import GatewayError
+from .config import Config, load_config
+from .errors import CallRefused, ConfigError, GatewayError
 from .gauges import RecordsGauges
 from .http import AdminServer
-from .notify import notify
+from .logs import configure_logs
 from .records import RecordStore
+from .reload import Reload, plan
+from .service import Service
 from .switch import Switch
 
 log = structlog.get_logger(__name__)
@@ -32,10 +35,12 @@ INTERRUPTED = 130
 
 
 class StopSignals:
-    """Turns signals into one event; the second SIGINT leaves at once."""
+    """Turns signals into events; the second SIGINT leaves at once."""
 
     def __init__(self, on_hang_up: Callable[[], None]) -> None:
         self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+        """A second SIGTERM: calls are not to be waited for."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
@@ -44,18 +49,23 @@ class StopSignals:
     def _on_signal(self, number: signal.Signals) -> None:
         if self.asked.is_set() and number == signal.SIGINT:
             os._exit(INTERRUPTED)
+        if self.asked.is_set():
+            self.insisted.set()
         self.asked.set()
 
 
 class Application:
     """The gateway's parts in the order in which they start; they stop in the reverse order."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, file: Path | None = None) -> None:
+        """`file` is where the configuration comes from, and where a reload looks again."""
         self.config = config
         self.records = RecordStore(config.records_url, state_dir=config.gateway.state_dir, gateway=config.gateway.name)
         self.switch = Switch(config, self.records)
         self.switch.metrics.watch(RecordsGauges(self.records))
-        self.http = AdminServer(config.http, self.switch, self.records)
+        self.http = AdminServer(config.http, self.switch, self.records, self.reload)
+        self.service = Service(self.switch)
+        self._file = file
 
     async def start(self) -> None:
         """Raises GatewayError or SipError when a part cannot start; what had started is stopped again."""
@@ -68,6 +78,48 @@ class Application:
             await self.stop()
             raise
 
+    def reload(self) -> Reload:
+        """Read the file again and use what has changed (reload.py). Raises ConfigError when it cannot be used, and
+        CallRefused when the gateway is not up: the running configuration stays."""
+        if self._file is None:
+            raise CallRefused(409, "this gateway was not started from a configuration file")
+        if not self.switch.up:
+            raise CallRefused(503, "the gateway is starting or stopping")
+        self.service.begin_reload()
+        refused: str | None = "it failed; the log says why"
+        try:
+            outcome = plan(self.config, load_config(self._file))
+            self._use(outcome)
+            refused = None
+        except ConfigError as error:
+            refused = error.problems[0]
+            log.error("reload refused, the running configuration stays", problems=error.problems)
+            raise
+        finally:
+            self.service.end_reload(refused)
+        return outcome
+
+    def _use(self, outcome: Reload) -> None:
+        logs_before, self.config = self.config.gateway, outcome.config
+        self.switch.reload(outcome.config)
+        logs = outcome.config.gateway
+        if (logs.log_level, logs.log_format) != (logs_before.log_level, logs_before.log_format):
+            configure_logs(logs)
+        log.info("configuration reloaded", changed=outcome.changed)
+        if outcome.restart:
+            log.warning("changes wait for a restart", keys=outcome.restart)
+
+    def hang_up_signal(self) -> None:
+        """SIGHUP: reload, and try again what is down."""
+        try:
+            self.reload()
+        except ConfigError:
+            return
+        except CallRefused as refused:
+            log.warning("no reload", reason=refused.reason)
+            return
+        self.switch.retry_trunks()
+
     async def stop(self) -> None:
         """Idempotent."""
         await self.http.stop()
@@ -75,16 +127,31 @@ class Application:
         await self.records.close()
 
 
-async def _serve(config: Config) -> None:
-    application = Application(config)
-    signals = StopSignals(application.switch.retry_trunks)
+async def _serve(config: Config, file: Path) -> None:
+    application = Application(config, file)
+    service = application.service
+    signals = StopSignals(application.hang_up_signal)
+    telling: asyncio.Task[None] | None = None
     if await _started(application, signals):
-        notify("READY=1", "STATUS=taking calls")
+        telling = asyncio.create_task(service.run(), name="service manager")
         await signals.asked.wait()
-    notify("STOPPING=1")
-    await application.switch.drain(config.gateway.drain_s)
+    drain_s = application.config.gateway.drain_s
+    service.begin_stop(drain_s)
+    await _drained(application, drain_s, signals)
+    service.end_drain()
     await application.stop()
+    if telling is not None:
+        telling.cancel()
     log.info("gateway has stopped")
+
+
+async def _drained(application: Application, seconds: float, signals: StopSignals) -> None:
+    """Return when the calls are over, their time is, or a second signal came."""
+    drain = asyncio.create_task(application.switch.drain(seconds))
+    insisted = asyncio.create_task(signals.insisted.wait())
+    await asyncio.wait({drain, insisted}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (drain, insisted):
+        task.cancel()
 
 
 async def _started(application: Application, signals: StopSignals) -> bool:
@@ -113,7 +180,7 @@ def run(config: Config, file: Path) -> int:
     """Run until told to stop; the exit status. `file` is where the configuration comes from."""
     _allow_many_files()
     try:
-        uvloop.run(_serve(config))
+        uvloop.run(_serve(config, file))
     except (GatewayError, SipError) as error:
         log.error("gateway cannot start", reason=str(error), file=str(file))
         return 1

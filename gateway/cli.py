@@ -78,6 +78,22 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
+def reload(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Have the running gateway read its configuration again, without touching the calls that are up."""
+    changed, restart = asyncio.run(_reload(config))
+    typer.echo(f"{config}: reloaded: {', '.join(changed) or 'nothing has changed'}")
+    if restart:
+        typer.echo(f"{config}: needs a restart: {', '.join(restart)}")
+
+
+async def _reload(path: Path) -> tuple[list[str], list[str]]:
+    from .http_client import AdminClient
+
+    async with AdminClient(load_tables(path, "gateway", "http").http) as client:
+        return await client.reload()
+
+
+@app.command()
 def check(
     config: ConfigOption = DEFAULT_CONFIG,
     live: Annotated[bool, typer.Option("--live", help="Also register, and open the agents' sessions.")] = False,

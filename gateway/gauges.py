@@ -22,8 +22,10 @@ class SwitchState(Protocol):
     """What is asked of the switch."""
 
     config: Config
-    trunks: dict[str, Trunk]
     calls: dict[str, Call]
+
+    @property
+    def trunks(self) -> Mapping[str, Trunk]: ...
 
     @property
     def workers(self) -> list[Worker]: ...

@@ -8,20 +8,26 @@
 | GET /api/calls?limit=&before=&trunk=&agent=&live=true | 200 `{calls: […], next: ID or null}`, newest first |
 | GET /api/calls/{id} | 200: the record, with `live` while the call is up |
 | POST /api/calls `{to, agent, trunk?}` | 201 with `Location` |
+| POST /api/reload | 200 `{changed: […], restart: […]}`; 422 with the mistakes of the file, a line each |
 | DELETE /api/calls/{id} | 202: the call is being ended; 409 when it has ended already |
 """
 
+import logging
 import os
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 
 from .config_tables import HttpConfig
 from .errors import GatewayError
 from .http_guard import Problem, bears, guard, json_response, problems
 from .record import CallRecord
 from .records import RecordsHealth
+from .reload import Reload
 
 BODY_LIMIT = 64 * 1024
 """Largest body that is read, octets."""
@@ -117,11 +123,16 @@ class CallQuery(msgspec.Struct, forbid_unknown_fields=True):
 class AdminServer:
     """The listening socket and what answers on it."""
 
-    def __init__(self, config: HttpConfig, gateway: Gateway, records: Records) -> None:
+    def __init__(
+        self, config: HttpConfig, gateway: Gateway, records: Records, reload: Callable[[], Reload] | None = None
+    ) -> None:
+        """`reload` reads the configuration again; without it that cannot be asked for."""
+        self._reload = reload
         self._listen = config.listen
         self._token = config.token.get_secret_value() if config.token else None
         self._gateway = gateway
         self._records = records
+        server_logger.addFilter(_worth_a_line)
         self._runner = web.AppRunner(self.application(), access_log=None, handle_signals=False)
 
     def application(self) -> web.Application:
@@ -138,6 +149,8 @@ class AdminServer:
                 web.delete("/api/calls/{id}", self._hang_up),
             ]
         )
+        if self._reload is not None:
+            application.add_routes([web.post("/api/reload", self._reload_now)])
         return application
 
     async def start(self) -> int:
@@ -211,11 +224,22 @@ class AdminServer:
         await self._recorded(call_id)
         raise Problem(409, f"call {call_id} has already ended")
 
+    async def _reload_now(self, _request: web.Request) -> web.Response:
+        if self._reload is None:
+            raise web.HTTPNotFound
+        outcome = self._reload()
+        return json_response({"changed": outcome.changed, "restart": outcome.restart})
+
     async def _recorded(self, call_id: str) -> CallRecord:
         record = await self._records.get(call_id)
         if record is None:
             raise Problem(404, f"there is no call {call_id}")
         return record
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """What is no HTTP has its answer (400); with a traceback for each, anybody could fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _query(request: web.Request) -> CallQuery:

@@ -9,7 +9,7 @@ import msgspec
 
 from .addresses import bracketed
 from .config_tables import HttpConfig
-from .errors import CallRefused, GatewayError
+from .errors import CallRefused, ConfigError, GatewayError
 from .record import CallRecord
 
 POLL_S = 0.5
@@ -46,6 +46,17 @@ class AdminClient:
         except asyncio.CancelledError:
             await self._request("DELETE", path)
             raise
+
+    async def reload(self) -> tuple[list[str], list[str]]:
+        """Have the gateway read its configuration again: what changed, and what waits for a restart. Raises ConfigError
+        with the file's mistakes, GatewayError."""
+        try:
+            answer = await self._request("POST", "/api/reload")
+        except CallRefused as refused:
+            if refused.status == 422:
+                raise ConfigError(refused.reason.splitlines()) from None
+            raise
+        return answer["changed"], answer["restart"]
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:

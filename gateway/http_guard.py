@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from .addresses import is_loopback
-from .errors import CallRefused, RecordsError
+from .errors import CallRefused, ConfigError, RecordsError
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered without the token, for probes; what they tell depends on it."""
@@ -58,6 +58,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except CallRefused as refused:
         retry = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
         return problem_response(request, Problem(refused.status, refused.reason, retry))
+    except ConfigError as error:
+        return problem_response(request, Problem(422, str(error)))
     except RecordsError as error:
         return problem_response(request, Problem(503, str(error)))
     except web.HTTPException as error:

@@ -28,7 +28,6 @@ from ..sip.events import (
 )
 from ..sip.flow import Address, Flow
 from ..sip.message import Request
-from ..sip.resolver import Resolver
 from ..sip.session import InviteSession
 from ..sip.session_uac import OutgoingSession
 from ..sip.transport import SipTransport
@@ -49,6 +48,7 @@ from .outbound import OutboundCall
 from .record import CallRecord
 from .routing import route_for
 from .trunk import Trunk, trunk_of
+from .trunks import Trunks
 from .workers import Worker, WorkerPool
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,6 @@ RETRY_AFTER = 5
 """Seconds in Retry-After when the gateway or a trunk is full."""
 RETRY_AFTER_STOP = 30
 """Seconds in Retry-After when the gateway stops: a restart takes less."""
-UNREGISTER_TIMEOUT = 2.0
 BYE_TIMEOUT = 2.0
 """Seconds for the far ends to answer our BYEs before the sockets close: enough for two repetitions."""
 
@@ -75,15 +74,11 @@ class Switch:
 
     def __init__(self, config: Config, records: RecordSink) -> None:
         self.config = config
-        self.trunks: dict[str, Trunk] = {}
+        self.trunks = Trunks()
         self.calls: dict[str, Call] = {}
         self.metrics = Metrics()
         self.metrics.watch(SwitchGauges(self))
-        self.metrics.prepare(
-            [name for name, trunk in config.trunks.items() if trunk.registers],
-            [(name, agent.provider) for name, agent in config.agents.items()],
-            [f"media-{index + 1}" for index in range(config.gateway.worker_count)] or ["media-0"],
-        )
+        self._prepare_metrics()
         self._lag = LoopLag(self.metrics.on_loop_lag)
         self._records = records
         self._by_session: dict[InviteSession, Call] = {}
@@ -97,7 +92,7 @@ class Switch:
         self._ua: UserAgent | None = None
 
     def __repr__(self) -> str:
-        return f"<Switch calls={len(self.calls)} {self._pool!r} {list(self.trunks.values())!r}>"
+        return f"<Switch calls={len(self.calls)} {self._pool!r} {self.trunks!r}>"
 
     # Life
 
@@ -116,12 +111,9 @@ class Switch:
         )
         self._lag.start()
         await self._pool.start()
-        resolver = Resolver()
-        for name, trunk_config in config.trunks.items():
-            self.trunks[name] = Trunk(name, trunk_config, self._ua, resolver)
+        self.trunks.prepare(config.trunks, self._ua)
         self._transport.run(self._ua, self._on_sip)
-        for trunk in self.trunks.values():
-            self._spawn(trunk.run())
+        self.trunks.start()
         self._started = True
         log.info("gateway is up", listen=self._transport.listening, trunks=list(self.trunks))
 
@@ -156,7 +148,7 @@ class Switch:
                     await self._quiet.wait()
             except TimeoutError:
                 log.error("calls did not end in time", calls=[repr(call) for call in self.calls.values()])
-        await self._unregister()
+        await self.trunks.close()
         await self._byes_answered()
         for task in list(self._tasks):
             task.cancel()
@@ -175,19 +167,24 @@ class Switch:
 
     def retry_trunks(self) -> None:
         """Try every trunk that is down again at once."""
-        for trunk in self.trunks.values():
-            trunk.retry(time.monotonic())
+        self.trunks.retry(time.monotonic())
 
-    async def _unregister(self) -> None:
-        registered = [trunk for trunk in self.trunks.values() if trunk.registration is not None]
-        for trunk in registered:
-            trunk.changed.clear()
-            trunk.close(time.monotonic())
-        waits = [asyncio.create_task(trunk.changed.wait()) for trunk in registered]
-        if waits:
-            _, late = await asyncio.wait(waits, timeout=UNREGISTER_TIMEOUT)
-            for task in late:
-                task.cancel()
+    def reload(self, config: Config) -> None:
+        """Use another configuration from now on, which differs from the running one in what reload.py says; calls that
+        are up keep theirs."""
+        self.config = config
+        self._pool.reconfigure(self._configure())
+        self._prepare_metrics()
+        if self._ua is not None:
+            self.trunks.reload(config.trunks, self._ua)
+
+    def _prepare_metrics(self) -> None:
+        config = self.config
+        self.metrics.prepare(
+            [name for name, trunk in config.trunks.items() if trunk.registers],
+            [(name, agent.provider) for name, agent in config.agents.items()],
+            [f"media-{index + 1}" for index in range(config.gateway.worker_count)] or ["media-0"],
+        )
 
     def _configure(self) -> Configure:
         config = self.config
@@ -217,7 +214,7 @@ class Switch:
             return self._no_room(request, trunk, "Gateway is stopping", "", RETRY_AFTER_STOP)
         if len(self.calls) >= most:
             return self._no_room(request, trunk, "Gateway is full", f" ({most} calls)", RETRY_AFTER)
-        if limit is not None and trunk.calls >= limit:
+        if limit is not None and self._calls_of(trunk) >= limit:
             return self._no_room(request, trunk, "Trunk is full", f" ({limit} calls)", RETRY_AFTER)
         return None
 
@@ -225,8 +222,12 @@ class Switch:
         self._record_refusal(request, trunk, check[0].lower() + check[1:] + detail)
         return Refusal(503, check, (("Retry-After", str(retry_after)),))
 
+    def _calls_of(self, trunk: Trunk) -> int:
+        """By name: a reload may have put another trunk in the place of the one that a call began on."""
+        return sum(call.trunk.name == trunk.name for call in self.calls.values())
+
     def _trunk_of(self, request: Request, source: Flow) -> Trunk | None:
-        return trunk_of(list(self.trunks.values()), source, (_user(request.uri), _user(request.to.uri)))
+        return trunk_of(list(self.trunks.values()), source, (request.uri, request.to.uri))
 
     def _record_refusal(self, request: Request, trunk: Trunk, reason: str) -> None:
         now = timestamp()
@@ -251,10 +252,10 @@ class Switch:
         match event:
             case IncomingInvite():
                 self._incoming(event)
-            case RegistrationChanged(name=name) | PeerReachable(name=name) | PeerUnreachable(name=name):
-                self.trunks[name].on_event(event)
-                if isinstance(event, RegistrationChanged):
-                    self.metrics.on_registration(event)
+            case RegistrationChanged() | PeerReachable() | PeerUnreachable():
+                heard = self.trunks.on_event(event)
+                if isinstance(heard, RegistrationChanged):
+                    self.metrics.on_registration(heard)
             case RequestRefused() if self._limit.allows("request refused", event.source.host):
                 log.warning(
                     "request refused",
@@ -288,7 +289,6 @@ class Switch:
 
     def _begin(self, call: Call) -> None:
         self.calls[call.id] = call
-        call.trunk.calls += 1
         if call.session is not None:
             self._by_session[call.session] = call
         self._spawn(call.run())
@@ -359,7 +359,6 @@ class Switch:
         """The call is recorded."""
         if self.calls.pop(call.id, None) is None:
             return
-        call.trunk.calls -= 1
         if call.session is not None:
             self._by_session.pop(call.session, None)
         if not self.calls:
@@ -374,6 +373,11 @@ class Switch:
     def user_agent(self) -> UserAgent | None:
         """The SIP side; None before the start."""
         return self._ua
+
+    @property
+    def up(self) -> bool:
+        """Between start and drain."""
+        return self._started and not self._draining
 
     def stalled(self, now: float) -> str | None:
         """Why media is not served, None while every media clock ticks."""
@@ -417,7 +421,7 @@ class Switch:
         chosen = self._choose_trunk(trunk)
         chosen.check_number(to)
         limit = chosen.config.max_calls
-        if len(self.calls) >= self.config.gateway.max_calls or (limit is not None and chosen.calls >= limit):
+        if len(self.calls) >= self.config.gateway.max_calls or (limit is not None and self._calls_of(chosen) >= limit):
             raise CallRefused(503, "all lines are in use", RETRY_AFTER)
         call = OutboundCall(new_call_id(), chosen, agent, self, self, to)
         self._begin(call)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..sip.events import PeerReachable, PeerUnreachable, RegistrationChanged
 from ..sip.flow import Flow
 from ..sip.registration import Registration
 from ..sip.resolver import Resolver
-from ..sip.uri import parse_uri
+from ..sip.uri import SipUri, Uri, parse_uri
 from ..sip.user_agent import UserAgent
 from .addresses import bracketed
 from .config import TrunkConfig
@@ -25,15 +25,20 @@ log = structlog.get_logger(__name__)
 RESOLVE_EVERY = 300.0
 """Seconds between look-ups of a trunk's server: carriers move their addresses."""
 RESOLVE_RETRY = 10.0
+OWN = frozenset({"codecs", "sources", "max_calls", "options_interval_s", "caller_id"})
+"""Keys that the trunk's server and account do not depend on: they change without a new registration."""
 
 
 class Trunk:
     """One `[trunks.NAME]`. `run` keeps it registered (or probed) until cancelled; `state` is what it came to."""
 
-    def __init__(self, name: str, config: TrunkConfig, ua: UserAgent, resolver: Resolver) -> None:
+    def __init__(
+        self, name: str, config: TrunkConfig, ua: UserAgent, resolver: Resolver, *, key: str | None = None
+    ) -> None:
         self.name = name
+        self.key = key or name
+        """What the user agent calls it: the name alone does not tell it from a predecessor of before a reload."""
         self.config = config
-        self.calls = 0
         self.targets: list[Flow] = []
         self.state = "starting"
         """`starting`, `registered`, `reachable`, `failed` or `unreachable`."""
@@ -46,11 +51,15 @@ class Trunk:
         self._ua = ua
         self._resolver = resolver
         self._hosts: set[str] = set()
-        self._networks = [ip_network(source, strict=False) for source in config.sources if _is_network(source)]
-        self._names = [source for source in config.sources if not _is_network(source)]
+        self._use_sources()
 
     def __repr__(self) -> str:
-        return f"<Trunk {self.name} {self.state} {self.reason!r} calls={self.calls}>"
+        return f"<Trunk {self.name} {self.state} {self.reason!r}>"
+
+    def _use_sources(self) -> None:
+        sources = self.config.sources
+        self._networks = [ip_network(source, strict=False) for source in sources if _is_network(source)]
+        self._names = [source for source in sources if not _is_network(source)]
 
     # What it is
 
@@ -92,6 +101,13 @@ class Trunk:
         except SipError as error:
             raise CallRefused(400, f"{number!r} is neither a number nor a SIP URI: {error}") from None
 
+    @property
+    def binding(self) -> tuple[str, str] | None:
+        """Registrar and address of record; None for a trunk that does not register."""
+        if not self.config.registers:
+            return None
+        return str(self.config.server), f"sip:{self.config.username}@{self.domain}"
+
     def owns(self, source: Flow) -> bool:
         """True when signalling from this address is this trunk's."""
         if source.host in self._hosts:
@@ -115,13 +131,20 @@ class Trunk:
                 if self.config.registers:
                     self._register()
             except SipError as error:
-                self._set_state("failed" if self.config.registers else "unreachable", str(error))
-                await asyncio.sleep(RESOLVE_RETRY)
-                continue
+                if not self._started:
+                    self._set_state("failed" if self.config.registers else "unreachable", str(error))
+                    await asyncio.sleep(RESOLVE_RETRY)
+                    continue
+                # The name service is away, which says nothing of the trunk.
+                log.warning("trunk look-up failed, its last addresses stand", trunk=self.name, reason=str(error))
             if self.config.registers:
                 await asyncio.sleep(RESOLVE_EVERY)
             else:
                 await self._probe_until_stale()
+
+    @property
+    def _started(self) -> bool:
+        return self.registration is not None if self.config.registers else self.resolved.is_set()
 
     def retry(self, now: float) -> None:
         """When the registration is down: try again now, whatever its back-off says."""
@@ -142,7 +165,7 @@ class Trunk:
             self.registration.set_targets(self.targets, now)
             return
         self.registration = self._ua.register(
-            self.name,
+            self.key,
             registrar=f"sip:{self.domain}",
             aor=f"sip:{self.config.username}@{self.domain}",
             targets=self.targets,
@@ -163,7 +186,7 @@ class Trunk:
             for target in self.targets[:1]:
                 uri = f"sip:{self.domain}"
                 self._ua.options(
-                    self.name, target, uri, time.monotonic(), from_=f"<{self.from_uri}>", credentials=self.credentials
+                    self.key, target, uri, time.monotonic(), from_=f"<{self.from_uri}>", credentials=self.credentials
                 )
             await asyncio.sleep(interval)
 
@@ -171,6 +194,27 @@ class Trunk:
         """Take the binding back, if there is one."""
         if self.registration is not None:
             self.registration.unregister(now)
+
+    # A reload
+
+    def adopt(self, config: TrunkConfig) -> bool:
+        """Take over a configuration that leaves server and account alone; False when it does not. `run` is to be begun
+        anew: it resolves the new sources, and keeps the registration."""
+        if config.model_copy(update={key: getattr(self.config, key) for key in OWN}) != self.config:
+            return False
+        self.config = config
+        self._use_sources()
+        return True
+
+    def inherit(self, old: "Trunk") -> None:
+        """Take the place of a trunk with the same server: its signalling is known before the first look-up."""
+        if str(old.config.server) == str(self.config.server):
+            self.targets, self._hosts = old.targets, old._hosts
+
+    def release(self) -> None:
+        """Let go of the registration without a word to the registrar."""
+        if self.registration is not None:
+            self._ua.release(self.registration)
 
     # Events
 
@@ -183,6 +227,8 @@ class Trunk:
                 self._set_state("failed", event.reason, retry_in_s=round(event.retry_in or 0), retry_now="send SIGHUP")
             case RegistrationChanged(state="registering") if self.state == "starting":
                 self.reason = f"{event.reason}, no answer yet"
+            case RegistrationChanged(state="registering") if self.state == "registered":
+                self._set_state("failed", event.reason)
             case RegistrationChanged(state="unregistered"):
                 self._set_state("unregistered", event.reason)
             case PeerReachable():
@@ -193,22 +239,27 @@ class Trunk:
     def _set_state(self, state: str, reason: str, **more: Any) -> None:
         if (state, reason) == (self.state, self.reason):
             return
-        changed, self.state, self.reason = state != self.state, state, reason
+        self.state, self.reason = state, reason
         self.changed.set()
-        if changed:
-            level = log.info if self.up or state == "unregistered" else log.error
-            level("trunk " + state, trunk=self.name, reason=reason, server=str(self.config.server), **more)
+        level = log.info if self.up or state == "unregistered" else log.error
+        level("trunk " + state, trunk=self.name, reason=reason, server=str(self.config.server), **more)
 
 
-def trunk_of(trunks: Sequence[Trunk], source: Flow, users: Sequence[str | None]) -> Trunk | None:
-    """The trunk that sent a request: by its source address, and where several share one, by port, then by our user."""
+def trunk_of(trunks: Sequence[Trunk], source: Flow, called: Sequence[Uri]) -> Trunk | None:
+    """The trunk that sent a request: by its source address; where several share one, by the user that was called (the
+    Contact that we registered), then by its server's port, transport and domain. `called`: Request-URI and To."""
     owners = [trunk for trunk in trunks if trunk.owns(source)]
-    if len(owners) > 1:
-        exact = [trunk for trunk in owners if any(target.port == source.port for target in trunk.targets)]
-        owners = exact or owners
-    if len(owners) > 1:
-        named = [trunk for trunk in owners if trunk.config.username in users]
-        owners = named or owners
+    users = {uri.unescaped_user for uri in called}
+    hosts = {uri.host.lower() for uri in called if isinstance(uri, SipUri)}
+    evidence: list[Callable[[Trunk], bool]] = [
+        lambda trunk: trunk.config.username in users,
+        lambda trunk: any(target.port == source.port for target in trunk.targets),
+        lambda trunk: any(target.transport == source.transport for target in trunk.targets),
+        lambda trunk: trunk.domain.strip("[]").lower() in hosts,
+    ]
+    for speaks_for in evidence:
+        if len(owners) > 1:
+            owners = [trunk for trunk in owners if speaks_for(trunk)] or owners
     return owners[0] if owners else None
 
 

@@ -317,6 +317,12 @@ class WorkerPool:
             else:
                 return
 
+    def reconfigure(self, configure: Configure) -> None:
+        """Give every worker another configuration; legs that are open keep what they have."""
+        self._configure = configure
+        for worker in self._workers:
+            worker.send(self._share(worker.index) if isinstance(worker, WorkerProcess) else configure)
+
     def pick(self, order: OpenLeg) -> Worker | None:
         """Give a new leg to the ready worker with the fewest; None when none is ready."""
         ready = [worker for worker in self._workers if worker.ready]

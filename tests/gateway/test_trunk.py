@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from trunkline.gateway.config import Config
+from trunkline.gateway.errors import CallRefused
 from trunkline.gateway.trunk import Trunk, trunk_of
 from trunkline.sip.errors import SipError
 from trunkline.sip.events import PeerReachable, PeerUnreachable, RegistrationChanged
 from trunkline.sip.flow import Flow
+from trunkline.sip.uri import parse_uri
 
 TRUNKS: dict[str, Any] = {
     "registering": {"registrar": "sip:sip.example.com:5070", "username": "alice", "password": "pw"},
@@ -76,17 +78,32 @@ async def resolved(*names: str) -> list[Trunk]:
 )
 async def test_signalling_belongs_to_the_trunk_of_its_source(host: str, owner: str | None) -> None:
     trunks = await resolved("registering", "static")
-    found = trunk_of(trunks, Flow("udp", host, 5060), ())
+    found = trunk_of(trunks, Flow("udp", host, 5060), (parse_uri("sip:100@192.0.2.1"),))
     assert (found.name if found else None) == owner
 
 
-async def test_trunks_on_one_address_are_told_apart_by_port_then_user() -> None:
+@pytest.mark.parametrize(
+    ("differs", "source", "called"),
+    [
+        ({"username": "bob"}, Flow("udp", "192.0.2.10", 5070), "sip:bob@198.51.100.1:5060"),
+        ({"target": Flow("udp", "192.0.2.10", 5090)}, Flow("udp", "192.0.2.10", 5090), "sip:15550100@198.51.100.1"),
+        ({"target": Flow("tcp", "192.0.2.10", 5070)}, Flow("tcp", "192.0.2.10", 41234), "sip:15550100@198.51.100.1"),
+        ({"domain": "two.example.com"}, Flow("udp", "192.0.2.10", 41234), "sip:15550100@TWO.example.com"),
+        # The user that we registered says more than the port.
+        (
+            {"username": "bob", "target": Flow("udp", "192.0.2.10", 5090)},
+            Flow("udp", "192.0.2.10", 5070),
+            "sip:bob@198.51.100.1:5060",
+        ),
+    ],
+)
+async def test_trunks_on_one_address_are_told_apart(differs: dict[str, Any], source: Flow, called: str) -> None:
     one, other = await resolved("registering", "registering")
-    other.targets = [Flow("udp", "192.0.2.10", 5090)]
-    assert trunk_of([one, other], Flow("udp", "192.0.2.10", 5090), ()) is other
-    other.targets = one.targets
-    object.__setattr__(other.config, "username", "bob")
-    assert trunk_of([one, other], Flow("udp", "192.0.2.10", 5070), ("bob", None)) is other
+    other.targets = [differs.pop("target", one.targets[0])]
+    other.config = other.config.model_copy(update=differs)
+    asked = parse_uri(called), parse_uri("sip:somebody@sip.elsewhere.example")
+    assert trunk_of([one, other], source, asked) is other
+    assert trunk_of([other, one], source, asked) is other
 
 
 @pytest.mark.parametrize(
@@ -127,6 +144,37 @@ async def test_a_name_that_does_not_resolve_is_the_state() -> None:
     assert "no such name" in one.reason
 
 
+@pytest.mark.parametrize("name", ["registering", "static"])
+async def test_a_name_service_that_goes_away_does_not_take_the_trunk_down(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.gateway.trunk.RESOLVE_EVERY", 0.0)
+    addresses = dict(ADDRESSES)
+    one = trunk(name, addresses=addresses)
+    one.config = one.config.model_copy(update={"options_interval_s": 0.0})
+    task = asyncio.create_task(one.run())
+    await one.resolved.wait()
+    one.on_event(RegistrationChanged(name, "registered", "registered", expires=60.0))
+    targets = one.targets
+    addresses.clear()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    assert (one.up, one.targets) == (True, targets)
+
+
+def test_a_registration_that_ran_out_is_down_until_it_is_renewed() -> None:
+    one = trunk("registering")
+    one.on_event(RegistrationChanged("registering", "registering", "asking udp:192.0.2.10:5070"))
+    assert one.state == "starting"
+    one.on_event(RegistrationChanged("registering", "registered", "registered", expires=60.0))
+    one.on_event(RegistrationChanged("registering", "registering", "the registration ran out"))
+    assert (one.up, one.state, one.reason) == (False, "failed", "the registration ran out")
+    one.on_event(RegistrationChanged("registering", "registered", "registered", expires=60.0))
+    assert one.up
+
+
 def test_state_follows_events() -> None:
     one = trunk("registering")
     one.on_event(RegistrationChanged("registering", "registered", "registered", expires=60.0))
@@ -144,3 +192,47 @@ def test_uris_of_a_trunk() -> None:
     assert trunk("registering").uri_for("15550100") == "sip:15550100@sip.example.com:5070"
     assert trunk("registering").uri_for("sip:bob@example.org") == "sip:bob@example.org"
     assert trunk("static").from_uri == "sip:15550199@192.0.2.20"
+
+
+def test_a_registrar_that_has_not_answered_yet_is_named() -> None:
+    one = trunk("registering")
+    one.on_event(RegistrationChanged("registering", "registering", "asking udp:192.0.2.10:5070"))
+    assert (one.state, one.reason) == ("starting", "asking udp:192.0.2.10:5070, no answer yet")
+
+
+async def test_an_account_that_cannot_be_registered_is_the_state() -> None:
+    class Refusing(FakeUserAgent):
+        def register(self, name: str, **arguments: Any) -> Any:
+            raise SipError("aor: malformed")
+
+    one = trunk("registering", Refusing())
+    task = asyncio.create_task(one.run())
+    await one.changed.wait()
+    assert not task.done()
+    task.cancel()
+    assert (one.state, one.reason) == ("failed", "aor: malformed")
+
+
+def test_only_a_trunk_that_is_down_is_tried_again() -> None:
+    class Registration:
+        retried = 0
+
+        def retry(self, _now: float) -> None:
+            self.retried += 1
+
+    one = trunk("registering")
+    one.retry(1.0)
+    one.registration = registration = Registration()  # pyright: ignore[reportAttributeAccessIssue]
+    one.on_event(RegistrationChanged("registering", "failed", "403 Forbidden", 403, retry_in=200.0))
+    one.retry(1.0)
+    assert registration.retried == 1
+    one.on_event(RegistrationChanged("registering", "registered", "registered", expires=60.0))
+    one.retry(1.0)
+    assert registration.retried == 1
+
+
+@pytest.mark.parametrize("number", ["1\r\nX-Evil: y", "1 2", "sip:", "sip:a b@c"])
+def test_what_is_no_number_is_refused_before_it_is_dialled(number: str) -> None:
+    with pytest.raises(CallRefused, match="neither a number nor a SIP URI") as caught:
+        trunk("static").check_number(number)
+    assert caught.value.status == 400
