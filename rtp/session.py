@@ -297,7 +297,8 @@ class RtpSession:
         source = self._source
         if source is not None and source != self.destination and silent < _FRESH_S:
             self._return_to(source, now)
-        settled = source if source == self.destination and silent < _FRESH_S else None
+        certain = source == self.destination and silent < _FRESH_S and self._lock.certain(now)
+        settled = source if certain else None
         if settled is not self.settled:
             self.settled = settled
             self.route += 1

@@ -8,6 +8,7 @@ is considered at all:
     no source yet, negotiated address not reachable from here (private …)   2 packets
     no source yet, same host as negotiated, other port                      2 packets
     no source yet, another host                                             5 packets, 1 s after the negotiation
+    locked, but the negotiated address speaks up after all                  2 packets
     locked, new SSRC from the same source, old one gone quiet               2 packets
     locked, same SSRC and numbering from elsewhere, silent for 0.3 s        2 packets
     locked, same host (or the negotiated one), silent for 1 s               5 packets
@@ -59,6 +60,7 @@ class SourceLock:
         self.foreign: dict[Address, int] = {}
         """Packets from elsewhere since the last lock, by source; at most 8 sources."""
         self.negotiated_at = 0.0
+        self.locked_at = 0.0
         self._open = True
         self._unreachable = False
         self._candidates: dict[tuple[Address, int], _Candidate] = {}
@@ -81,7 +83,7 @@ class SourceLock:
         """The packets to take, oldest first, if this one completes what its source needs; else None."""
         _, sequence, _, ssrc, _ = fields
         if source == self.negotiated and (self._open or position is None or now - position.heard_at >= _MOVED_S):
-            packets = self._lock(source, ssrc)
+            packets = self._lock(source, ssrc, now)
             return [*packets, (fields, now)]
         if source != self.source:
             self._count(source)
@@ -94,11 +96,16 @@ class SourceLock:
         needed = self._needed(source, ssrc, sequence, candidate, position, now)
         if needed is None or candidate.run.length < needed:
             return None
-        return self._lock(source, ssrc)
+        return self._lock(source, ssrc, now)
 
-    def _lock(self, source: Address, ssrc: int) -> list[tuple[Fields, float]]:
+    def certain(self, now: float) -> bool:
+        """Whether the locked source is the negotiated one, or that one had its chance to speak up."""
+        return self.source == self.negotiated or now - self.locked_at >= _PATIENCE_S
+
+    def _lock(self, source: Address, ssrc: int, now: float) -> list[tuple[Fields, float]]:
         candidate = self._candidates.get((source, ssrc))
         self.source = source
+        self.locked_at = now
         self._open = False
         self._candidates.clear()
         self.foreign.clear()
@@ -124,6 +131,8 @@ class SourceLock:
             return None
         silent = inf if position is None else now - position.heard_at
         if self.source is not None and position is not None:
+            if source == self.negotiated and source != self.source:
+                return _SHORT_RUN
             if source == self.source:
                 return _SHORT_RUN if position.heard_at <= candidate.first_at else None
             distance = (sequence - position.sequence) & 0xFFFF

@@ -139,7 +139,7 @@ class MediaWorker:
             self._take_agent(name, table)
         if self._port_range != (order.port_first, order.port_last):
             self._port_range = (order.port_first, order.port_last)
-            self._ports = PortRange(order.port_first, order.port_last)
+            self._ports = PortRange(order.port_first, order.port_last, random=self._random)
         self._bind_host = order.bind_host
         self._recordings = Path(order.recordings_dir)
         self._on_fact(WorkerReady(os.getpid()))
@@ -277,6 +277,7 @@ class _SwitchLink(asyncio.Protocol):
         self._framer = order_framer()
         self._transport: asyncio.WriteTransport | None = None
         self.worker = MediaWorker(self.send)
+        self._configured = False
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -294,11 +295,22 @@ class _SwitchLink(asyncio.Protocol):
                 if not orders:
                     return
                 for order in orders:
-                    if isinstance(order, Configure):
-                        # in a process of its own only: `workers = 0` has the switch's logs
-                        configure_logs(GatewayConfig.model_validate(order.gateway), worker=os.getpid())
-                    self.worker.handle(order)
+                    self._handle(order)
             data = b""
+
+    def _handle(self, order: Order) -> None:
+        if not isinstance(order, Configure):
+            self.worker.handle(order)
+            return
+        # in a process of its own only: `workers = 0` has the switch's logs
+        configure_logs(GatewayConfig.model_validate(order.gateway), worker=os.getpid())
+        self.worker.handle(order)
+        if not self._configured:
+            self._configured = True
+            # what the agents' services import stays as long as the process: the collector need not walk it, for 100 ms,
+            # in the middle of calls. Only now, while there are none: what is frozen is never collected.
+            gc.collect()
+            gc.freeze()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed.set()
@@ -339,9 +351,6 @@ def main() -> None:
     if len(sys.argv) != 2 or not sys.argv[1].isdigit():
         sys.exit("usage: python -m trunkline.gateway.media.worker FD (started by `trunkline run`)")
     _configure_logs({})
-    # everything imported lives as long as the process: the collector need not walk it in the middle of a tick
-    gc.collect()
-    gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as sock, contextlib.suppress(KeyboardInterrupt):
         uvloop.run(run(sock))
 

@@ -1,5 +1,7 @@
 """Even/odd port pairs."""
 
+from random import Random
+
 import pytest
 
 from trunkline.rtp.errors import LocalError, PortsExhausted
@@ -44,3 +46,12 @@ def test_release_twice_is_once():
 def test_range_without_a_pair_is_refused(first: int, last: int):
     with pytest.raises(LocalError):
         PortRange(first, last)
+
+
+def test_rotation_begins_anywhere_and_still_holds_every_pair():
+    whole = {PortRange(10000, 10019, cooldown_s=0).acquire(0.0) for _ in range(3)}
+    assert whole == {10000}
+    begun = {PortRange(10000, 10019, random=Random(seed)).acquire(0.0) for seed in range(50)}
+    assert len(begun) > 5
+    ports = PortRange(10000, 10019, random=Random(3))
+    assert sorted(ports.acquire(0.0) for _ in range(10)) == list(range(10000, 10020, 2))

@@ -165,3 +165,15 @@ def test_reachable(host: str, reachable: bool):
 )
 def test_unspecified(host: str, unspecified: bool):
     assert is_unspecified(host) is unspecified
+
+
+def test_the_negotiated_address_wins_over_a_neighbour_that_was_faster():
+    lock = negotiated()
+    neighbour = (ROUTABLE[0], 5000)
+    assert offer(lock, neighbour, [7, 8], now=0.1) == [7, 8]
+    assert (lock.source, lock.certain(0.2), lock.certain(1.2)) == (neighbour, False, True)
+    still_talks = Position(1, 8, 0.2)
+    assert offer(lock, ROUTABLE, [100], now=0.2, position=still_talks, ssrc=9) is None
+    assert offer(lock, ROUTABLE, [101], now=0.2, position=still_talks, ssrc=9) == [100, 101]
+    assert (lock.source, lock.certain(0.2)) == (ROUTABLE, True)
+    assert offer(lock, neighbour, range(9, 60), now=0.9, position=Position(9, 101, 0.9)) is None
