@@ -74,7 +74,7 @@ class Switch:
 
     def __init__(self, config: Config, records: RecordSink) -> None:
         self.config = config
-        self.trunks = Trunks()
+        self.trunks = Trunks(config.sip.listen)
         self.calls: dict[str, Call] = {}
         self.metrics = Metrics()
         self.metrics.watch(SwitchGauges(self))

@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 
 from ..sip.events import PeerReachable, PeerUnreachable, RegistrationChanged
+from ..sip.flow import Transport
 from ..sip.resolver import Resolver
 from ..sip.user_agent import UserAgent
+from .addresses import ListenUrl
 from .config import TrunkConfig
 from .trunk import Trunk
 
@@ -21,15 +23,23 @@ UNREGISTER_TIMEOUT = 2.0
 TrunkEvent = RegistrationChanged | PeerReachable | PeerUnreachable
 
 
+def resolver_from(listen: Sequence[ListenUrl]) -> Resolver:
+    """Finds servers by the transports and IP versions of these sockets."""
+    here = {url.transport for url in listen}
+    transports: list[Transport] = [transport for transport in ("udp", "tcp") if transport in here]
+    return Resolver(transports=transports, ipv6=any(":" in url.host for url in listen))
+
+
 class Trunks(Mapping[str, Trunk]):
     """The trunks by name. A trunk that a reload takes away lives on as an object for the calls that it carries."""
 
-    def __init__(self) -> None:
+    def __init__(self, listen: Sequence[ListenUrl]) -> None:
+        """`listen`: where the gateway does; a server is looked up for what can be reached from there."""
         self._trunks: dict[str, Trunk] = {}
         self._by_key: dict[str, Trunk] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
-        self._resolver = Resolver()
+        self._resolver = resolver_from(listen)
         self._made = 0
 
     def __repr__(self) -> str:

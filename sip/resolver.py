@@ -91,6 +91,9 @@ class Resolver:
         self._ipv6 = ipv6
         self._rng = rng or random.Random()
 
+    def __repr__(self) -> str:
+        return f"<Resolver {','.join(self._transports)} {'IPv4, IPv6' if self._ipv6 else 'IPv4'}>"
+
     async def resolve(self, uri: str) -> list[Flow]:
         """Every flow for `uri` (host, port, transport parameter), the one to try first at the head.
         Raises ResolutionError with the name and the reason when nothing is found, LocalError when it is no SIP URI."""
@@ -124,7 +127,10 @@ class Resolver:
         raise ResolutionError(f"{uri}: transport {named!r} is not supported")
 
     def _default(self, uri: SipUri) -> Transport:
-        return "tls" if uri.scheme == "sips" else "udp"
+        """RFC 3263 §4.1: UDP when nothing says otherwise, as far as we speak it."""
+        if uri.scheme == "sips":
+            return "tls"
+        return "udp" if "udp" in self._transports else self._transports[0]
 
     async def _by_service(self, uri: SipUri, wanted: Transport | None) -> list[Flow]:
         """NAPTR, then SRV (RFC 3263 §4.1, §4.2); empty when the name has neither."""

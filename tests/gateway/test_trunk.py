@@ -8,6 +8,7 @@ import pytest
 from trunkline.gateway.config import Config
 from trunkline.gateway.errors import CallRefused
 from trunkline.gateway.trunk import Trunk, trunk_of
+from trunkline.gateway.trunks import resolver_from
 from trunkline.sip.errors import SipError
 from trunkline.sip.events import PeerReachable, PeerUnreachable, RegistrationChanged
 from trunkline.sip.flow import Flow
@@ -186,6 +187,18 @@ def test_state_follows_events() -> None:
     assert static.up
     static.on_event(PeerUnreachable("static", Flow("udp", "192.0.2.20", 5060), "no answer"))
     assert not static.up
+
+
+@pytest.mark.parametrize(
+    ("listen", "asks"),
+    [
+        (["tcp://0.0.0.0:5060", "udp://0.0.0.0:5060"], "<Resolver udp,tcp IPv4>"),
+        (["tcp://192.0.2.1"], "<Resolver tcp IPv4>"),
+        (["udp://0.0.0.0", "udp://[::]"], "<Resolver udp IPv4, IPv6>"),
+    ],
+)
+def test_servers_are_looked_up_for_what_can_be_reached_from_the_sockets(listen: list[str], asks: str) -> None:
+    assert repr(resolver_from(Config(sip={"listen": listen}).sip.listen)) == asks  # pyright: ignore[reportArgumentType]
 
 
 def test_uris_of_a_trunk() -> None:

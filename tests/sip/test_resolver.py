@@ -129,6 +129,19 @@ async def test_ipv6_when_asked_for():
     assert await resolve("sip:b.test", ipv6=True) == ["udp:192.0.2.3:5060", "udp:[2001:db8::3]:5060"]
 
 
+@pytest.mark.parametrize(
+    ("uri", "flows"),
+    [
+        ("sip:192.0.2.5", ["tcp:192.0.2.5:5060"]),
+        ("sip:b.test:5070", ["tcp:192.0.2.3:5070"]),
+        ("sip:b.test:5070;transport=udp", ["udp:192.0.2.3:5070"]),
+        ("sip:trunk.test", ["tcp:192.0.2.1:5070", "tcp:192.0.2.3:5071"]),
+    ],
+)
+async def test_where_udp_is_not_spoken_tcp_is_the_default(uri, flows):
+    assert await resolve(uri, transports=["tcp"]) == flows
+
+
 async def test_answers_are_remembered():
     async with name_server() as server:
         names = resolver(server)

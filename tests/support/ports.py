@@ -7,8 +7,8 @@ first port. Ports are handed out in turn, so that a port just given back is the 
 import socket
 
 FIRST = 20000
-BLOCK = 1000
-BLOCKS = 12
+BLOCK = 1500
+BLOCKS = 8
 HOST = "127.0.0.1"
 
 
