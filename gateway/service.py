@@ -143,11 +143,12 @@ class Service:
 
     def _phase_of(self, reasons: list[str]) -> str:
         if not reasons:
-            return "taking calls"
+            return "taking calls" if self._switch.trunks else "no trunk is configured"
         return f"{'degraded' if self.ready else 'starting'}: {', '.join(reasons)}"
 
     def _feed(self, now: float) -> None:
-        if self._feed_every is None or now < self._feed_at:
+        # systemd's watchdog begins with READY
+        if not self.ready or self._feed_every is None or now < self._feed_at:
             return
         starving = self._switch.stalled(now)
         if starving is None:

@@ -89,6 +89,7 @@ class Trunks(Mapping[str, Trunk]):
         """Take over other configurations. A trunk whose server and account stay keeps its registration; one with new
         credentials registers over its binding; one that goes elsewhere takes its binding back."""
         for name in [name for name in self._trunks if name not in configs]:
+            log.info("trunk removed", trunk=name)
             self._leave(self._trunks.pop(name))
         for name, config in configs.items():
             old = self._trunks.get(name)
@@ -113,7 +114,6 @@ class Trunks(Mapping[str, Trunk]):
 
     def _leave(self, trunk: Trunk) -> None:
         """Take the binding back behind everything else."""
-        log.info("trunk leaves", trunk=trunk.name, server=str(trunk.config.server))
         self._halt(trunk)
         task = asyncio.create_task(self._take_back(trunk))
         self._leaving.add(task)

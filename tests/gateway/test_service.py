@@ -129,6 +129,15 @@ def test_the_watchdog_is_fed_at_half_of_its_time_and_only_while_clocks_tick(mana
     assert fed == [100, 110, 120, 150, 160, 170]
 
 
+def test_the_watchdog_begins_with_ready(manager: Manager) -> None:
+    told = service(Switch(), manager, watchdog_s=2)
+    told.beat(100.0)
+    told.beat(114.0)
+    assert ("WATCHDOG=1",) not in manager.take()
+    told.beat(115.0)
+    assert [lines[0] for lines in manager.take()] == ["READY=1", "WATCHDOG=1"]
+
+
 def test_without_a_watchdog_none_is_fed(manager: Manager) -> None:
     told = service(Switch(), manager)
     for second in range(100, 200):

@@ -160,12 +160,14 @@ class LabGateway:
         assert self._program is not None
         return self._program
 
-    async def start(self, *, ready: bool = True, prefix: Sequence[str] = ()) -> Self:
-        """Start `trunkline run` (behind the command `prefix`), and wait for /readyz."""
+    async def start(
+        self, *, ready: bool = True, prefix: Sequence[str] = (), command: Sequence[str] | None = None
+    ) -> Self:
+        """Start `trunkline run` (behind the command `prefix`), or another `command`, and wait for /readyz."""
         if not self.config.exists():
             self.write_config()
-        command = [*prefix, str(TRUNKLINE), "run", "--config", str(self.config)]
-        self._program = self._programs.start("gateway", command, env=self.env)
+        command = command or [str(TRUNKLINE), "run", "--config", str(self.config)]
+        self._program = self._programs.start("gateway", [*prefix, *command], env=self.env)
         if ready:
             await self.until_ready()
         return self

@@ -45,6 +45,10 @@ PEERS = {
         "apt-get install prometheus-alertmanager",
     ),
     "pjsua2": Peer(lambda: importlib.util.find_spec("pjsua2") is not None, "pip install pjsua2-pybind11"),
+    "systemd-analyze": Peer(_program("systemd-analyze"), "apt-get install systemd"),
+    "systemd": Peer(Path("/lib/systemd/systemd").exists, "apt-get install systemd"),
+    "dpkg-deb": Peer(_program("dpkg-deb"), "apt-get install dpkg"),
+    "lintian": Peer(_program("lintian"), "apt-get install lintian"),
     "raw sockets": Peer(lambda: os.geteuid() == 0, "run as root (SIPp plays a pcap and tshark captures by raw socket)"),
 }
 
