@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .body import SDP, session_description
 from .dialog import Dialog, DialogState
-from .events import OfferAnswered, OfferRefused, ReOffer, ReOfferWithdrawn
+from .events import OfferAnswered, OfferRefused, Refusal, ReOffer, ReOfferWithdrawn
 from .exchange import Exchange
 from .flow import Flow
 from .message import Request, Response
@@ -61,13 +61,7 @@ class Modification:
         request = transaction.request
         refusal = self._refusal(request, dialog)
         if refusal is not None:
-            status, reason = refusal
-            headers: list[tuple[str, str]] = []
-            if status == 500:
-                headers.append(("Retry-After", str(self._owner.rng.randint(0, 10))))
-            elif status == 422:
-                headers.append(("Min-SE", str(self._owner.min_se)))
-            self._owner.respond(transaction, status, now, reason=reason, headers=headers)
+            self._owner.refuse(transaction, refusal, now)
             return
         dialog.refresh_target(request)
         self._session.note_allow(request)
@@ -80,21 +74,22 @@ class Modification:
         self._owner.timers.set(self, "answer", now + self._owner.layer.timing.give_up)
         self._owner.emit(ReOffer(self._session, offer.sdp))
 
-    def _refusal(self, request: Request, dialog: Dialog) -> tuple[int, str] | None:
+    def _refusal(self, request: Request, dialog: Dialog) -> Refusal | None:
         """Why this cannot be taken now (RFC 3261 §14.2, RFC 3311 §5.2)."""
         session = self._session
         if session.state is SessionState.ENDED or dialog.state is DialogState.TERMINATED:
-            return 481, "call is over"
+            return Refusal(481, "call is over")
         asked = SessionExpires.of(request.headers)
         if asked is not None and asked.seconds < self._owner.min_se:
-            return 422, "Session Interval Too Small"
+            return Refusal(422, "Session Interval Too Small", (("Min-SE", str(self._owner.min_se)),))
         if request.method == "UPDATE" and session_description(request) is None:
             return None
         if self._remote is not None or (session.role == "uas" and session.state is SessionState.PROCEEDING):
-            return 500, "an earlier offer is not answered"
+            retry = ("Retry-After", str(self._owner.rng.randint(0, 10)))
+            return Refusal(500, "an earlier offer is not answered", (retry,))
         answered = session.state in (SessionState.ANSWERED, SessionState.ESTABLISHED)
         if self._local is not None or session.awaits_answer or not answered:
-            return 491, "our own offer is not answered"
+            return Refusal(491, "our own offer is not answered")
         return None
 
     def accept(self, sdp: bytes | None, now: float) -> None:

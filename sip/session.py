@@ -14,7 +14,7 @@ from .body import session_description
 from .dialog import Dialog, DialogState
 from .digest import Credentials, DigestClient
 from .errors import ParseError
-from .events import Ended, InfoReceived, OfferAnswered
+from .events import Ended, InfoReceived, OfferAnswered, Refusal
 from .exchange import Exchange
 from .flow import Address, Flow
 from .message import Request, Response, response_to
@@ -51,7 +51,11 @@ class SessionOwner(Owner, Protocol):
         to_tag: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Send a plain response; one that refuses is counted and reported as RequestRefused."""
+        """Send a plain response that the owner of the session decided, or the far end asked for."""
+        ...
+
+    def refuse(self, transaction: ServerTransaction, refusal: Refusal, now: float) -> None:
+        """Refuse a request that the rules of the protocol forbid; reported as RequestRefused."""
         ...
 
     def answer_options(self, transaction: ServerTransaction, now: float) -> None:
@@ -167,8 +171,8 @@ class InviteSession:
         """A request inside a dialog of this session, with known method and extensions."""
         request = transaction.request
         if not dialog.accepts(request):
-            retry = [("Retry-After", str(self._owner.rng.randint(0, 10)))]
-            self._owner.respond(transaction, 500, now, reason="CSeq out of order", headers=retry)
+            retry = ("Retry-After", str(self._owner.rng.randint(0, 10)))
+            self._owner.refuse(transaction, Refusal(500, "CSeq out of order", (retry,)), now)
             return
         transaction.user = self
         match request.method:

@@ -23,7 +23,7 @@ from .events import Event, IncomingInvite, MalformedReceived, Refusal, RequestRe
 from .exchange import Exchange, ExchangeUser, StreamRefusals
 from .flow import Address, Flow
 from .health import HealthCheck
-from .message import KEEPALIVE, Request, Response, is_keepalive, parse_message, reason_phrase, response_to
+from .message import KEEPALIVE, Request, Response, is_keepalive, parse_message, response_to
 from .registration import Backoff, Registration
 from .screening import Screen, refusal_in_dialog, refusal_of_invite, refusal_of_request
 from .session import InviteSession
@@ -332,7 +332,7 @@ class UserAgent:
         to_tag: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Send a plain response; one that refuses is counted and reported as RequestRefused."""
+        """Send a plain response; one that refuses is counted."""
         request = transaction.request
         response = response_to(request, status, reason, to_tag or self._tag())
         for name, value in headers:
@@ -341,9 +341,16 @@ class UserAgent:
         self.layer.respond(transaction, response, now)
         if status >= 300:
             self.counters[f"refused_{status}"] += 1
-            text = reason or reason_phrase(status)
-            source = transaction.source
-            self.emit(RequestRefused(source, request.method, status, text, request.call_id, str(request.uri)))
+
+    def refuse(
+        self, transaction: ServerTransaction, refusal: Refusal, now: float, *, to_tag: str | None = None
+    ) -> None:
+        """Refuse a request by our own rules; reported as RequestRefused."""
+        status, reason = refusal.status, refusal.reason
+        self.respond(transaction, status, now, reason=reason, to_tag=to_tag, headers=refusal.headers)
+        request = transaction.request
+        uri = str(request.uri)
+        self.emit(RequestRefused(transaction.source, request.method, status, reason, request.call_id, uri))
 
     def answer_options(self, transaction: ServerTransaction, now: float) -> None:
         """200 with what we can do (RFC 3261 §11.2)."""
@@ -375,7 +382,7 @@ class UserAgent:
         try:
             if transaction.merged:
                 self.counters["merged_requests"] += 1
-                self.respond(transaction, 482, now, reason="merged request")
+                self.refuse(transaction, Refusal(482, "merged request"), now)
             elif request.method == "CANCEL":
                 self._on_cancel(transaction, now)
             elif request.to.tag is not None:
@@ -384,7 +391,7 @@ class UserAgent:
                 self._on_new_request(transaction, now)
         except ParseError as error:
             self.counters["malformed"] += 1
-            self.respond(transaction, error.status, now, reason=error.reason)
+            self.refuse(transaction, Refusal(error.status, error.reason), now)
 
     def on_ack(self, ack: Request, flow: Flow, now: float) -> None:
         """An ACK that belongs to no non-2xx response."""
@@ -441,7 +448,7 @@ class UserAgent:
             return
         refusal = refusal_in_dialog(request)
         if refusal is not None:
-            self._refuse(transaction, refusal, now)
+            self.refuse(transaction, refusal, now)
             return
         dialog, session = found
         session.on_request(transaction, dialog, now)
@@ -456,7 +463,7 @@ class UserAgent:
         if refusal is not None and refusal.stateless:
             self._refuse_and_forget(transaction, refusal, now)
         elif refusal is not None:
-            self._refuse(transaction, refusal, now)
+            self.refuse(transaction, refusal, now)
         elif isinstance(transaction, InviteServerTransaction):
             self._on_invite(transaction, source, now)
         else:
@@ -476,15 +483,12 @@ class UserAgent:
             return None
         return Refusal(503, "shutting down", (("Retry-After", str(self.config.retry_after)),))
 
-    def _refuse(self, transaction: ServerTransaction, refusal: Refusal, now: float) -> None:
-        self.respond(transaction, refusal.status, now, reason=refusal.reason, headers=refusal.headers)
-
     def _refuse_and_forget(self, transaction: ServerTransaction, refusal: Refusal, now: float) -> None:
         """A repeated request gets the same answer, tag included, though nothing is remembered of the first."""
         request = transaction.request
         seed = "\0".join((self._secret, request.call_id, request.from_.tag or "", request.top_via.branch or ""))
         tag = hashlib.sha256(seed.encode(errors="surrogateescape")).hexdigest()[:16]
-        self.respond(transaction, refusal.status, now, reason=refusal.reason, to_tag=tag, headers=refusal.headers)
+        self.refuse(transaction, refusal, now, to_tag=tag)
         self.layer.abandon(transaction)
 
     def _find_dialog(self, request: Request) -> tuple[Dialog, InviteSession] | None:

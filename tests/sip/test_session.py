@@ -21,6 +21,7 @@ from trunkline.sip.events import (
     Rejected,
     ReOffer,
     ReOfferWithdrawn,
+    RequestRefused,
 )
 from trunkline.sip.flow import Flow
 from trunkline.sip.message import Request, Response, parse_message, response_to
@@ -625,6 +626,24 @@ def test_a_reinvite_moves_the_target(pair):
     bye = next(packet for packet in pair.net.wire if packet.kind == "BYE")
     assert bye.target == Flow("udp", "192.0.2.77", 5099)
     assert str(bye.message.uri) == "sip:ann@192.0.2.77:5099"
+
+
+@pytest.mark.parametrize("end", ["reject", "cancel", "refuse_offer"])
+def test_what_the_owner_or_the_far_end_decides_is_not_reported_as_a_broken_rule(pair, end):
+    pair.ring()
+    if end == "cancel":
+        pair.out.cancel(pair.net.now)
+    elif end == "reject":
+        pair.inc.reject(404, pair.net.now)
+    else:
+        pair.inc.answer(ANSWER, pair.net.now)
+        pair.net.run(0.05)
+        pair.out.reinvite(OFFER2, pair.net.now)
+        pair.net.run(0.05)
+        pair.inc.refuse_offer(488, pair.net.now)
+    pair.net.run(0.1)
+    assert pair.bob.of(RequestRefused) == []
+    assert sum(pair.bob.ua.counters[f"refused_{status}"] for status in (404, 487, 488)) == 1
 
 
 def test_requests_out_of_order_are_500(pair):
