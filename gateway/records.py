@@ -117,10 +117,13 @@ class RecordStore:
         self, limit: int = 50, before: str | None = None, *, trunk: str | None = None, agent: str | None = None
     ) -> "builtins.list[CallRecord]":
         """The newest records first, `limit` at most, older than the identifier `before`. Raises RecordsError."""
+        # a row may reach the database after it was read there and before it is looked for here
+        waiting = dict(self._pending)
         found = {record.id: record for record in await self._open_reader.list(limit, before, trunk=trunk, agent=agent)}
-        for row in self._pending.values():
+        for row in (waiting | self._pending).values():
             fits = trunk in (None, row["trunk"]) and agent in (None, row["agent"])
-            if fits and (before is None or row["id"] < before):
+            newest = row["ended_at"] is not None or row["id"] not in found or found[row["id"]].ended_at is None
+            if fits and newest and (before is None or row["id"] < before):
                 found[row["id"]] = record_of(row)
         return [found[call_id] for call_id in sorted(found, reverse=True)[:limit]]
 

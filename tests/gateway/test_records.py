@@ -111,6 +111,23 @@ async def test_a_record_that_waits_is_already_found(tmp_path):
         assert await store.list() == [record]
 
 
+async def test_a_record_written_while_the_list_is_read_is_not_missed(tmp_path, monkeypatch):
+    async with opened(tmp_path) as store:
+        ended = whole_record()
+        store.write(msgspec.structs.replace(ended, ended_at=None, end_reason=None))
+        await written(store)
+        read = RecordReader.list
+
+        async def slow(reader: RecordReader, *arguments: object, **filters: object) -> list[CallRecord]:
+            found = await read(reader, *arguments, **filters)  # pyright: ignore[reportArgumentType]
+            await written(store)
+            return found
+
+        monkeypatch.setattr(RecordReader, "list", slow)
+        store.write(ended)
+        assert await store.list() == [ended]
+
+
 async def test_the_end_replaces_the_beginning_and_never_the_reverse(tmp_path):
     ended = whole_record()
     begun = msgspec.structs.replace(ended, ended_at=None, end_reason=None, duration_s=None)
