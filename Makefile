@@ -21,8 +21,10 @@ demo: $(VENV)/.runtime
 
 venv: $(VENV)/.development
 
+# Most tests wait for real audio: two at a time take half as long. JOBS=0 runs them one by one.
+JOBS ?= 2
 test: $(VENV)/.development
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.development
 	$(BIN)/ruff check .

@@ -162,7 +162,7 @@ async def test_after_the_drain_time_or_a_kill_or_two_sigints_nothing_is_left_ove
 async def test_a_signal_during_the_start_ends_it_in_order(programs: Programs, ports: Ports) -> None:
     async with LabGateway(programs, ports) as lab:
         await lab.start(ready=False)
-        await lab.until_readyz(503, reason="gateway is starting")
+        await lab.until_readyz(503, timeout_s=25, reason="gateway is starting")
         workers = await eventually(lambda: lab.workers, 5, "a worker to start")
         assert await lab.stop(signal.SIGTERM) == 0
         await eventually(lambda: not any(map(alive, workers)), 5, "the workers to end")
