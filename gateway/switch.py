@@ -161,7 +161,7 @@ class Switch:
 
     async def _byes_answered(self) -> None:
         for _ in range(int(BYE_TIMEOUT / 0.02)):
-            if self._ua is None or not self._ua.live_sessions:
+            if self._ua is None or self._ua.settled:
                 return
             await asyncio.sleep(0.02)
 

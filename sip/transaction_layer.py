@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from .flow import DEFAULT_PORT, Address, Flow
@@ -46,6 +46,7 @@ METHODS = frozenset(
         "PUBLISH",
     ]
 )
+_UNANSWERED = (TransactionState.CALLING, TransactionState.TRYING, TransactionState.PROCEEDING)
 ServerKey = tuple[str | int | None, ...]
 MergeKey = tuple[str, str | None, int, str]
 
@@ -144,6 +145,12 @@ class TransactionLayer:
     def live(self) -> int:
         """How many transactions are not terminated."""
         return len(self._clients) + len(self._servers)
+
+    def awaits(self, methods: Collection[str]) -> bool:
+        """Whether a request of ours by one of these methods has no final response yet."""
+        return any(
+            transaction.method in methods and transaction.state in _UNANSWERED for transaction in self._clients.values()
+        )
 
     def transactions(self) -> list[Transaction]:
         """Every live transaction, for a debug dump."""

@@ -277,6 +277,11 @@ class UserAgent:
         """Sessions that have a dialog, ended ones whose BYE is under way included."""
         return len({id(session) for _, session in self._dialogs.values()})
 
+    @property
+    def settled(self) -> bool:
+        """No call stands, and each INVITE, CANCEL and BYE of ours has its answer: the sockets may close."""
+        return not self._dialogs and not self.layer.awaits(("INVITE", "CANCEL", "BYE"))
+
     def dump(self) -> list[str]:
         """One line for each live transaction, session and registration."""
         sessions = {id(session): session for _, session in self._dialogs.values()}

@@ -390,6 +390,24 @@ def test_cancel_that_nobody_honours_ends_after_64_t1(pair):
     assert pair.ann.ua.live_sessions == 0
 
 
+def test_nothing_is_settled_before_the_far_end_has_its_cancel_and_its_bye(pair):
+    pair.net.faults.append(lose("CANCEL"))
+    assert pair.ann.ua.settled
+    pair.ring()
+    pair.out.cancel(pair.net.now)
+    pair.net.run(0.4)
+    assert not pair.ann.ua.settled, "the CANCEL was lost"
+    pair.net.run(0.2)
+    assert pair.ann.ua.settled
+    pair.bob.events.clear()
+    pair.up()
+    pair.out.bye(pair.net.now)
+    assert not pair.ann.ua.settled
+    pair.net.run(0.05)
+    assert pair.ann.ua.settled
+    assert pair.ann.ua.live_transactions > 0, "what only waits for repetitions does not count"
+
+
 def test_cancel_after_the_answer_is_ignored(pair):
     pair.up()
     pair.out.cancel(pair.net.now)
