@@ -20,7 +20,14 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from .bridges.base import AgentConfig, load, providers
 from .config_problems import Problem, describe, problem_error, problems_of, resolve_references
@@ -73,6 +80,16 @@ def _agent_config(value: Any) -> Any:
 Agent = Annotated[SerializeAsAny[AgentConfig], BeforeValidator(_agent_config)]
 
 
+class _Environment(EnvSettingsSource):
+    """Environment variables. What has a written form of its own (`127.0.0.1:8080`) need not be JSON."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """JSON where it looks like JSON, else the text, which the field's own model judges."""
+        if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
+            return value
+        return super().decode_complex_value(field_name, field, value)
+
+
 class Config(BaseSettings):
     """The whole file. Built by `load_config`, or in code: `Config(sip=…, agents={"a": {"provider": …}})`."""
 
@@ -104,7 +121,7 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment overrides the file; nothing else is asked."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
     @model_validator(mode="wrap")
     @classmethod

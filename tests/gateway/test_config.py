@@ -264,10 +264,12 @@ def test_the_environment_overrides_the_file(load, monkeypatch):
     monkeypatch.setenv("TRUNKLINE_GATEWAY__LOG_LEVEL", "debug")
     monkeypatch.setenv("TRUNKLINE_TRUNKS__V__PASSWORD", "12345")
     monkeypatch.setenv("TRUNKLINE_SIP__LISTEN", '["tcp://127.0.0.1:0"]')
+    monkeypatch.setenv("TRUNKLINE_HTTP__LISTEN", "127.0.0.1:9090")
     monkeypatch.setenv("TRUNKLINE_REQUIRE_PEERS", "1")
     config = load("[gateway]\nlog_level = 'info'\n[trunks.v]\npeer = 'sip:b'\nusername = 'u'")
     assert config.gateway.log_level == "debug"
     assert [str(url) for url in config.sip.listen] == ["tcp://127.0.0.1:0"]
+    assert str(config.http.listen) == "127.0.0.1:9090"
     password = config.trunks["v"].password
     assert password is not None
     assert password.get_secret_value() == "12345"
@@ -277,6 +279,13 @@ def test_a_mistake_in_the_environment_names_its_variable(problems, monkeypatch):
     monkeypatch.setenv("TRUNKLINE_GATEWAY__MAX_CALLS", "lots")
     (problem,) = problems("")
     assert problem.startswith("environment variable TRUNKLINE_GATEWAY__MAX_CALLS: gateway.max_calls: must be a valid")
+    monkeypatch.delenv("TRUNKLINE_GATEWAY__MAX_CALLS")
+    monkeypatch.setenv("TRUNKLINE_SIP__LISTEN", "udp://0.0.0.0:5060")
+    (problem,) = problems("")
+    assert problem.startswith("environment variable TRUNKLINE_SIP__LISTEN: sip.listen: must be a valid list")
+    monkeypatch.setenv("TRUNKLINE_SIP__LISTEN", "[udp://0.0.0.0:5060]")
+    (problem,) = problems("")
+    assert problem.endswith("write lists and tables as JSON")
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
