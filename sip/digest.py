@@ -60,10 +60,6 @@ class DigestClient:
         """A guard for one request and its repetitions with credentials."""
         return DigestAttempt(self)
 
-    def forget(self) -> None:
-        """Drop all nonces, as after a change of registrar."""
-        self._nonces.clear()
-
     def _remember(self, header: str, challenge: DigestChallenge) -> None:
         self._nonces[header, challenge.realm] = _Nonce(challenge)
 

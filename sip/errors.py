@@ -3,9 +3,7 @@
 SipError
 ├── ParseError           received bytes break the grammar; `status` is the answer to give (400, 505, 513)
 ├── LocalError           we were asked for something the protocol does not allow: a bug on our side
-├── RemoteError          the peer answered with a final failure; `status` is what it said
 ├── NegotiationError     an offer or answer leaves no audio to agree on; `status` is 488
-├── TransactionTimeout   no final response in time (Timer B, F or H)
 └── TransportError       a message could not be sent, or its connection broke
 """
 
@@ -42,24 +40,12 @@ class LocalError(SipError):
     """We were asked for something the protocol does not allow; nothing was sent."""
 
 
-class RemoteError(SipError):
-    """The peer answered with a final failure response; `status` is its code, 300 to 699."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
 class NegotiationError(SipError):
     """An offer or answer leaves no audio to agree on (RFC 3264); `status` is the response code to answer with."""
 
     def __init__(self, reason: str, *, status: int = 488) -> None:
         super().__init__(reason)
         self.status = status
-
-
-class TransactionTimeout(SipError):
-    """No final response, or no ACK, came in time (Timer B, F or H of RFC 3261 §17)."""
 
 
 class TransportError(SipError):

@@ -77,18 +77,8 @@ class _Message:
 
     @property
     def contacts(self) -> list[NameAddr]:
-        """All Contact addresses; a `*` is left out (see `contact_is_star`)."""
+        """All Contact addresses; the `*` of a REGISTER is left out."""
         return [contact for contact in map(parse_contact, self.headers.get_all("Contact")) if contact is not None]
-
-    @property
-    def contact_is_star(self) -> bool:
-        """Whether Contact is `*`: all bindings, in a REGISTER that removes them (RFC 3261 §10.2.2)."""
-        return "*" in self.headers.get_all("Contact")
-
-    @property
-    def routes(self) -> list[NameAddr]:
-        """The Route values in order."""
-        return [NameAddr.parse(value, "Route") for value in self.headers.get_all("Route")]
 
     @property
     def record_routes(self) -> list[NameAddr]:

@@ -205,6 +205,14 @@ class Transaction:
         """The transport could not deliver to this transaction's flow."""
         return self._step("error")
 
+    def _input_of(self, status: int) -> str:
+        """What the tables call a response."""
+        if status < 200:
+            return "1xx"
+        if self.method != "INVITE":
+            return "final"
+        return "2xx" if status < 300 else "3xx-6xx"
+
     def _step(self, given: str, message: Request | Response | None = None) -> list[Effect]:
         row = self.TABLE.get((self.state, given))
         if row is None:
@@ -265,11 +273,6 @@ class ClientTransaction(Transaction):
         """A response that matched this transaction (§17.1.3)."""
         return self._step(self._input_of(response.status), response)
 
-    def _input_of(self, status: int) -> str:
-        if status < 200:
-            return "1xx"
-        return "final"
-
     def _send(self, operand: str, message: Request | Response | None, effects: list[Effect]) -> None:
         if operand == "ACK" and isinstance(message, Response):
             effects.append(Send(self._make_ack(self.request, message)))
@@ -282,11 +285,6 @@ class InviteClientTransaction(ClientTransaction):
 
     TABLE = INVITE_CLIENT
     START = TransactionState.CALLING
-
-    def _input_of(self, status: int) -> str:
-        if status < 200:
-            return "1xx"
-        return "2xx" if status < 300 else "3xx-6xx"
 
 
 class NonInviteClientTransaction(ClientTransaction):
@@ -332,9 +330,6 @@ class ServerTransaction(Transaction):
             self.final_status = response.status
         return self._step(given, response)
 
-    def _input_of(self, status: int) -> str:
-        return "1xx" if status < 200 else "final"
-
     def _send(self, operand: str, message: Request | Response | None, effects: list[Effect]) -> None:
         if operand == "100":
             self._last_sent = self._trying(self.request)
@@ -347,11 +342,6 @@ class InviteServerTransaction(ServerTransaction):
 
     TABLE = INVITE_SERVER
     START = TransactionState.PROCEEDING
-
-    def _input_of(self, status: int) -> str:
-        if status < 200:
-            return "1xx"
-        return "2xx" if status < 300 else "3xx-6xx"
 
 
 class NonInviteServerTransaction(ServerTransaction):

@@ -18,11 +18,6 @@ _OTHER_URI = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*):([^<>\"\s]+)")
 _NAME_ADDR = re.compile(rf'(?:"({QUOTED})"\s*|([^<"]*))<([^<>]*)>\s*(.*)', re.DOTALL)
 # What user and password may not hold unescaped; "%" only as an escape
 _UNSAFE_USER = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-_.!~*'()&=+$,;?/%]")
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
-_RESERVED = frozenset(b";/?:@&=+$,%")
-
-# RFC 3261 §19.1.4: these never match when only one URI has them
-_DECISIVE_PARAMS = ("user", "ttl", "method", "maddr", "transport")
 
 
 def escape_user(text: str) -> str:
@@ -34,22 +29,12 @@ def _escaped(match: re.Match[str]) -> str:
     return "".join(f"%{octet:02X}" for octet in match[0].encode("utf-8", "replace"))
 
 
-def _normalised(text: str) -> str:
-    """Percent-escapes of unreserved characters undone, the others in upper case, for comparing."""
-
-    def unescape(match: re.Match[str]) -> str:
-        octet = int(match[1], 16)
-        return match[0].upper() if octet in _RESERVED or not 0x20 < octet < 0x7F else chr(octet)
-
-    return _ESCAPE.sub(unescape, text) if "%" in text else text
-
-
 @dataclass(frozen=True, slots=True)
 class SipUri:
     """A `sip:` or `sips:` URI (RFC 3261 §19.1).
 
     `user`, `password`, `params` and `headers` are as on the wire, escapes included (`unescaped_user` is for people and
-    routing). `host` is without the brackets of an IPv6 address. `==` compares what is written, `matches` what is meant.
+    routing). `host` is without the brackets of an IPv6 address. `==` compares what is written.
     """
 
     host: str
@@ -108,20 +93,6 @@ class SipUri:
         """A copy fit to be a Request-URI: no headers, no method parameter (RFC 3261 §19.1.1, table 1)."""
         return replace(self, headers=None, params=self.params.without("method"))
 
-    def matches(self, other: object) -> bool:
-        """Whether both URIs are equivalent by RFC 3261 §19.1.4."""
-        if not isinstance(other, SipUri):
-            return False
-        return (
-            self.scheme == other.scheme
-            and self.host.lower() == other.host.lower()
-            and self.port == other.port
-            and _normalised(self.user or "") == _normalised(other.user or "")
-            and _normalised(self.password or "") == _normalised(other.password or "")
-            and _same_params(self.params, other.params)
-            and _header_set(self.headers) == _header_set(other.headers)
-        )
-
     def __str__(self) -> str:
         user = ""
         if self.user is not None:
@@ -149,10 +120,6 @@ class OpaqueUri:
     def unescaped_user(self) -> str:
         """The number of a `tel:` URI; empty for other schemes."""
         return self.user or ""
-
-    def matches(self, other: object) -> bool:
-        """Whether both are the same text."""
-        return self == other
 
     def __str__(self) -> str:
         return f"{self.scheme}:{self.opaque}"
@@ -245,21 +212,3 @@ def _port(text: str | None) -> int | None:
     if not 1 <= port <= 65535:
         raise ParseError(f"URI: port {port} is not in 1 to 65535")
     return port
-
-
-def _param_map(params: Params) -> dict[str, str]:
-    return {name.lower(): _normalised(value or "").lower() for name, value in params}
-
-
-def _same_params(ours: Params, theirs: Params) -> bool:
-    left, right = _param_map(ours), _param_map(theirs)
-    if any((name in left) != (name in right) for name in _DECISIVE_PARAMS):
-        return False
-    return all(right[name] == value for name, value in left.items() if name in right)
-
-
-def _header_set(headers: str | None) -> list[str]:
-    if not headers:
-        return []
-    pairs = (header.partition("=") for header in headers.split("&"))
-    return sorted(f"{name.lower()}={_normalised(value)}" for name, _, value in pairs)
