@@ -343,6 +343,7 @@ class Switch:
             trunk.uri_for(number),
             from_=f"<{trunk.from_uri}>",
             targets=trunk.targets,
+            route=trunk.route,
             credentials=trunk.credentials,
             sdp=sdp,
             now=time.monotonic(),

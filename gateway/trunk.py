@@ -102,6 +102,11 @@ class Trunk:
             raise CallRefused(400, f"{number!r} is neither a number nor a SIP URI: {error}") from None
 
     @property
+    def route(self) -> list[str]:
+        """Route values that the registrar asks for in calls through it (Service-Route, RFC 3608)."""
+        return self.registration.service_route if self.registration is not None else []
+
+    @property
     def binding(self) -> tuple[str, str] | None:
         """Registrar and address of record; None for a trunk that does not register."""
         if not self.config.registers:

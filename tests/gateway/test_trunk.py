@@ -32,6 +32,7 @@ class FakeUserAgent:
         self.registered: list[dict[str, Any]] = []
         self.probed: list[str] = []
         self.asked = asyncio.Event()
+        self.service_route: list[str] = []
 
     def register(self, name: str, **arguments: Any) -> Any:
         self.registered.append({"name": name, **arguments})
@@ -125,6 +126,17 @@ async def test_a_registering_trunk_registers_its_address_of_record() -> None:
     assert asked["contact_user"] == "alice"
     assert asked["targets"] == [Flow("udp", "192.0.2.10", 5070)]
     assert "pw" not in repr(asked)
+
+
+async def test_calls_take_the_route_that_the_registrar_asked_for() -> None:
+    ua = FakeUserAgent()
+    one = trunk("registering", ua)
+    assert one.route == []
+    task = asyncio.create_task(one.run())
+    await ua.asked.wait()
+    task.cancel()
+    ua.service_route = ["<sip:edge.example;lr>"]
+    assert one.route == ["<sip:edge.example;lr>"]
 
 
 async def test_a_static_trunk_is_probed() -> None:
