@@ -51,6 +51,7 @@ class Trunk:
         self._ua = ua
         self._resolver = resolver
         self._hosts: set[str] = set()
+        self._working: Flow | None = None
         self._use_sources()
 
     def __repr__(self) -> str:
@@ -158,11 +159,17 @@ class Trunk:
 
     async def _resolve(self) -> None:
         self.targets = await self._resolver.resolve(str(self.config.server))
+        self._prefer(self._working)
         hosts = {flow.host for flow in self.targets}
         for name in self._names:
             hosts |= {flow.host for flow in await self._resolver.resolve(f"sip:{name}")}
         self._hosts = hosts
         self.resolved.set()
+
+    def _prefer(self, working: Flow | None) -> None:
+        """What answered last comes first: a call over one that is down would wait for 64*T1 (RFC 3263 section 4.3)."""
+        self._working = working
+        self.targets = sorted(self.targets, key=lambda target: target != working)
 
     def _register(self) -> None:
         now = time.monotonic()
@@ -227,6 +234,8 @@ class Trunk:
         """What the user agent found out about this trunk."""
         match event:
             case RegistrationChanged(state="registered"):
+                if self.registration is not None:
+                    self._prefer(self.registration.target)
                 self._set_state("registered", f"for {event.expires or 0:.0f} s")
             case RegistrationChanged(state="failed"):
                 self._set_state("failed", event.reason, retry_in_s=round(event.retry_in or 0), retry_now="send SIGHUP")
@@ -236,9 +245,12 @@ class Trunk:
                 self._set_state("failed", event.reason)
             case RegistrationChanged(state="unregistered"):
                 self._set_state("unregistered", event.reason)
-            case PeerReachable():
+            case PeerReachable(target=target):
+                self._prefer(target)
                 self._set_state("reachable", f"answers OPTIONS with {event.status}")
-            case PeerUnreachable():
+            case PeerUnreachable(target=target):
+                others = [other for other in self.targets if other != target]
+                self._prefer(others[0] if others else None)
                 self._set_state("unreachable", event.reason)
 
     def _set_state(self, state: str, reason: str, **more: Any) -> None:

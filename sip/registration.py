@@ -87,6 +87,7 @@ class Registration:
         self._contact: NameAddr | None = None
         self._stale_contact: NameAddr | None = None
         self._exchange: Exchange | None = None
+        self._answering: Flow | None = None
         self._raised = False
         self._corrected = False
         self._stopping = False
@@ -162,7 +163,9 @@ class Registration:
     # The request
 
     def _send(self, now: float) -> None:
-        self._exchange = self._owner.exchange(self._make, self._targets, self, self._digest, now)
+        # The registrar that answered last is asked first: another that is down would cost 64*T1 each time.
+        targets = sorted(self._targets, key=lambda target: target != self._answering)
+        self._exchange = self._owner.exchange(self._make, targets, self, self._digest, now)
 
     def _make(self, flow: Flow) -> Request:
         self._cseq += 1
@@ -220,6 +223,7 @@ class Registration:
             return
         self._failures = 0
         self._stale_contact = None
+        self._answering = exchange.flow
         self.service_route = response.headers.get_all("Service-Route")
         learned = self._owner.advertised(exchange.flow)
         changed = self.expires != granted or self.learned != learned

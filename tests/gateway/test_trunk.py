@@ -25,19 +25,34 @@ ADDRESSES = {
 }
 
 
+class FakeRegistration:
+    """Notes what a trunk does with its registration."""
+
+    def __init__(self) -> None:
+        self.retried = 0
+        self.target = Flow("udp", "192.0.2.10", 5070)
+        self.service_route: list[str] = []
+
+    def retry(self, _now: float) -> None:
+        self.retried += 1
+
+    def set_targets(self, targets: list[Flow], _now: float) -> None:
+        assert targets
+
+
 class FakeUserAgent:
     """Notes what a trunk asks for."""
 
     def __init__(self) -> None:
         self.registered: list[dict[str, Any]] = []
+        self.registration = FakeRegistration()
         self.probed: list[str] = []
         self.asked = asyncio.Event()
-        self.service_route: list[str] = []
 
     def register(self, name: str, **arguments: Any) -> Any:
         self.registered.append({"name": name, **arguments})
         self.asked.set()
-        return self
+        return self.registration
 
     def options(self, name: str, *arguments: Any, **more: Any) -> None:
         self.probed.append(name)
@@ -128,6 +143,27 @@ async def test_a_registering_trunk_registers_its_address_of_record() -> None:
     assert "pw" not in repr(asked)
 
 
+async def test_what_answers_is_tried_first() -> None:
+    one, two = Flow("udp", "192.0.2.20", 5060), Flow("udp", "192.0.2.21", 5060)
+    static = trunk("static", addresses=ADDRESSES | {"sip:192.0.2.20": [one, two]})
+
+    async def look_up() -> None:
+        static.resolved.clear()
+        task = asyncio.create_task(static.run())
+        await static.resolved.wait()
+        task.cancel()
+
+    await look_up()
+    assert static.targets == [one, two]
+    static.on_event(PeerUnreachable("static", one, "no answer"))
+    assert (static.targets, static.up) == ([two, one], False)
+    static.on_event(PeerReachable("static", two, 200))
+    await look_up()
+    assert (static.targets, static.up) == ([two, one], True)
+    static.on_event(PeerUnreachable("static", two, "503 Service Unavailable"))
+    assert static.targets == [one, two]
+
+
 async def test_calls_take_the_route_that_the_registrar_asked_for() -> None:
     ua = FakeUserAgent()
     one = trunk("registering", ua)
@@ -135,7 +171,7 @@ async def test_calls_take_the_route_that_the_registrar_asked_for() -> None:
     task = asyncio.create_task(one.run())
     await ua.asked.wait()
     task.cancel()
-    ua.service_route = ["<sip:edge.example;lr>"]
+    ua.registration.service_route = ["<sip:edge.example;lr>"]
     assert one.route == ["<sip:edge.example;lr>"]
 
 
@@ -239,15 +275,9 @@ async def test_an_account_that_cannot_be_registered_is_the_state() -> None:
 
 
 def test_only_a_trunk_that_is_down_is_tried_again() -> None:
-    class Registration:
-        retried = 0
-
-        def retry(self, _now: float) -> None:
-            self.retried += 1
-
     one = trunk("registering")
     one.retry(1.0)
-    one.registration = registration = Registration()  # pyright: ignore[reportAttributeAccessIssue]
+    one.registration = registration = FakeRegistration()  # pyright: ignore[reportAttributeAccessIssue]
     one.on_event(RegistrationChanged("registering", "failed", "403 Forbidden", 403, retry_in=200.0))
     one.retry(1.0)
     assert registration.retried == 1

@@ -324,6 +324,21 @@ def test_the_next_target_is_tried_before_anything_fails():
     assert str(world.registration.target) == f"udp:{TRUNK2}:5060"
 
 
+def test_a_refresh_begins_with_the_registrar_that_answered():
+    world = World()
+    second = Registrar(world.net, TRUNK2)
+    world.registrar.silent = True
+    world.register(targets=(TRUNK, TRUNK2), expires=60)
+    world.net.run(1000)
+    assert world.states == ["registering", "registered"]
+    assert len(set(world.registrar.times)) < 12, "asked in the first attempt alone"
+    second.silent = True
+    world.registrar.silent = False
+    world.net.run(100)
+    assert world.last.state == "registered"
+    assert world.registration.target == Flow("udp", TRUNK, 5060)
+
+
 def test_503_moves_to_the_next_target_at_once():
     world = World()
     Registrar(world.net, TRUNK2)
