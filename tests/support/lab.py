@@ -176,7 +176,7 @@ class LabGateway:
         """Wait until GET /readyz is 200."""
         await self.until_readyz(200, timeout_s)
 
-    async def until_readyz(self, status: int, timeout_s: float = 10.0, reason: str = "") -> Answer:
+    async def until_readyz(self, status: int, timeout_s: float = 30.0, reason: str = "") -> Answer:
         """Wait until GET /readyz has this status, and `reason` in its text."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -190,12 +190,12 @@ class LabGateway:
             await asyncio.sleep(0.03)
         raise AssertionError(f"after {timeout_s:g} s /readyz is not {status} {reason!r}: {answer and answer.text}")
 
-    async def wait(self, timeout_s: float = 10.0) -> int:
+    async def wait(self, timeout_s: float = 30.0) -> int:
         """Its exit status."""
         await eventually(lambda: self.program.exit_status is not None, timeout_s, "the gateway to end")
         return self.program.exit_status or 0
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 10.0) -> int:
+    async def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 30.0) -> int:
         """Tell it to end; its exit status."""
         self.program.signal(number)
         return await self.wait(timeout_s)
@@ -205,7 +205,7 @@ class LabGateway:
         """The pids of its media workers."""
         return children(self.program.pid)
 
-    async def command(self, *arguments: object, timeout_s: float = 20.0) -> tuple[int, str, str]:
+    async def command(self, *arguments: object, timeout_s: float = 60.0) -> tuple[int, str, str]:
         """Another `trunkline` command with the same configuration: exit status, standard output and error."""
         process = await asyncio.create_subprocess_exec(
             str(TRUNKLINE),
@@ -242,7 +242,7 @@ class LabGateway:
         assert answer.status == 200, answer.text
         return answer.json["calls"][::-1]
 
-    async def ended(self, count: int = 1, timeout_s: float = 10.0) -> list[dict[str, Any]]:
+    async def ended(self, count: int = 1, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """Wait until `count` calls are over and none is live; their records, oldest first."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -251,7 +251,7 @@ class LabGateway:
                     return calls
                 await asyncio.sleep(0.03)
 
-    async def ended_calls(self, caller: str, timeout_s: float = 10.0) -> list[dict[str, Any]]:
+    async def ended_calls(self, caller: str, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """Wait until a call of this caller is over and in the database; the records of its calls."""
 
         def found() -> list[dict[str, Any]]:
@@ -322,16 +322,16 @@ class RawSip:
         with contextlib.suppress(ConnectionRefusedError):
             self._socket.sendto(data, self._target)
 
-    async def receive(self, timeout_s: float = 5.0) -> Request | Response:
+    async def receive(self, timeout_s: float = 10.0) -> Request | Response:
         """The next message that comes."""
         return parse_message(await self.receive_octets(timeout_s))
 
-    async def receive_octets(self, timeout_s: float = 5.0) -> bytes:
+    async def receive_octets(self, timeout_s: float = 10.0) -> bytes:
         """The next datagram that comes."""
         async with asyncio.timeout(timeout_s):
             return await asyncio.get_running_loop().sock_recv(self._socket, 65536)
 
-    async def final(self, call_id: str, timeout_s: float = 5.0) -> Response:
+    async def final(self, call_id: str, timeout_s: float = 10.0) -> Response:
         """The final response of this Call-ID; a refused INVITE is acknowledged."""
         async with asyncio.timeout(timeout_s):
             while True:
