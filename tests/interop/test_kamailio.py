@@ -162,8 +162,12 @@ def test_says_that_a_registrar_is_gone_and_recovers(start_kamailio: StartKamaili
     gateway = start_gateway({name: registering(carrier.port, name) for name, carrier in carriers.items()})
     for carrier in carriers.values():
         carrier.stop()
-    until(lambda: gateway.readiness()[0] == 503, 15, "the gateway not to be ready")
-    assert "trunk " in str(gateway.readiness()[1]["reasons"])
+
+    def both_lost() -> bool:
+        status, readiness = gateway.readiness()
+        return status == 503 and all(f"trunk {name} " in str(readiness["reasons"]) for name in carriers)
+
+    until(both_lost, 15, "both trunks to be lost with their granted time, long before Timer F over UDP")
     for carrier in carriers.values():
         carrier.start()
         assert carrier.contacts(USER) == []  # its memory is gone
