@@ -11,11 +11,11 @@ import msgspec
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.websocket_connection_options import WebSocketConnectionOptions
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, SecurityError
 from websockets.protocol import State
 
 from ._openai_config import OpenAIConfig
+from ._websocket_connection import TextConnection
 from ._websocket_frame import text_frame
 from .base import AudioFormat, BridgeError, BridgeRefused, BridgeUnreachable
 
@@ -48,7 +48,7 @@ class Line:
 
     def __init__(self, connection: AsyncRealtimeConnection, audio: AudioFormat) -> None:
         self._connection = connection
-        self._websocket = cast(ClientConnection, connection._connection)
+        self._websocket = cast(TextConnection, connection._connection)
         self._protocol = self._websocket.protocol
         self._transport = cast(asyncio.Transport, self._websocket.transport)
         self._high_water = audio.octets_per_ms * _BUFFER_MS * 4 // 3
@@ -56,7 +56,7 @@ class Line:
 
     async def receive(self) -> bytes:
         """The next message; raises websockets' ConnectionClosed."""
-        return await self._connection.recv_bytes()
+        return await self._websocket.receive()
 
     def post(self, message: bytes) -> bool:
         """Write one text message now; False when the connection is not open."""
@@ -128,6 +128,7 @@ class Dialer:
         options: dict[str, Any] = {
             "max_size": None,
             "compression": None,
+            "create_connection": TextConnection,
             "ping_interval": _PING_S,
             "ping_timeout": _PING_S,
             "logger": _logger,
