@@ -24,7 +24,7 @@ import numpy as np
 
 from .batch import SO_TIMESTAMPNS, wall_clock_offset_ns
 from .events import Reply, session_created, session_updated
-from .frames import CALLER_TAG, FRAME, PATTERNS, TAG, speech
+from .frames import CALLER_TAG, FRAME, PATTERNS, SILENCE, TAG, speech
 
 TURN_NS = 2_000_000
 """Between two looks at the sockets; arrival times do not depend on it, 20 ms frames do not pile up."""
@@ -102,7 +102,7 @@ class Agent:
         self._speech = speech(1)
         self._random = Random(3)
         self._stop = False
-        self.checked = self.wrong = self.closed = self.stalled = 0
+        self.checked = self.wrong = self.filled = self.closed = self.stalled = 0
 
     def run(self) -> None:
         """Serve until a line comes on standard input."""
@@ -235,8 +235,12 @@ class Agent:
         except (ValueError, KeyError, binascii.Error):
             self.wrong += 1
             return
-        number = int(audio[:TAG].copy().view(CALLER_TAG)["frame"][0])
+        tag = audio[:TAG].copy().view(CALLER_TAG)[0]
+        number = int(tag["frame"])
         self.checked += 1
+        if tag["call"] == SILENCE:
+            self.filled += 1
+            return
         self.wrong += not np.array_equal(audio[TAG:], self._speech[number % PATTERNS, TAG:])
 
     # speaking
@@ -327,6 +331,7 @@ def main() -> None:
         sessions=agent._count,
         checked=agent.checked,
         wrong=agent.wrong,
+        filled=agent.filled,
         closed=agent.closed,
         stalled=agent.stalled,
     )

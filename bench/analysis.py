@@ -304,6 +304,10 @@ def _notes(run: Run, result: Result, busiest: float) -> list[str]:
         notes.append(f"{result.records} records for {result.calls} calls")
     if run.agent.get("wrong"):
         notes.append(f"{run.agent['wrong']} of {run.agent['checked']} frames reached the agent with other octets")
+    if run.agent.get("filled"):
+        notes.append(
+            f"{run.agent['filled']} of {run.agent['checked']} frames were silence by the gateway: callers came too late"
+        )
     if run.agent.get("stalled"):
         notes.append(f"the agent could not write {run.agent['stalled']} times")
     return notes

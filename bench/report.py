@@ -46,7 +46,7 @@ def _exact(spread: Spread) -> str:
 def show(console: Console, results: list[Result]) -> None:
     """One column for each number of calls."""
     table = Table(title="G.711 both ways, the agent talking")
-    table.add_column("calls", no_wrap=True)
+    table.add_column("calls")
     rows: list[tuple[str, list[str]]] = [
         ("worker, % of a core a call", [f"{r.worker_percent_per_call:.3f}" for r in results]),
         ("switch, % of a core a call", [f"{r.switch_percent_per_call:.3f}" for r in results]),
@@ -67,8 +67,9 @@ def show(console: Console, results: list[Result]) -> None:
         ("generator late p99, ms", [_ms(r.late_ms, "p99") for r in results]),
         ("generator: callers + agent, % of a core", [f"{r.callers_percent} + {r.agent_percent}" for r in results]),
     ]
-    for result in results:
-        table.add_column(str(result.calls), justify="right", no_wrap=True)
+    for index, result in enumerate(results):
+        widest = max(len(cells[index]) for _, cells in rows)
+        table.add_column(str(result.calls), justify="right", no_wrap=True, min_width=widest)
     for name, cells in rows:
         table.add_row(name, *cells)
     console.print(table)
