@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo venv test lint bench clean
+.PHONY: help demo venv test lint bench clean install upgrade uninstall wheelhouse deb
 
 help:
 	@echo "make demo   run the embedded demo: no account, no network"
@@ -15,6 +15,13 @@ help:
 	@echo "make bench  measure calls on this machine"
 	@echo "make venv   install everything for development into $(VENV)"
 	@echo "make clean  remove $(VENV) and caches"
+	@echo
+	@echo "As root (docs/operations.md):"
+	@echo "make install    the systemd service under /opt/trunkline and /etc/trunkline (DESTDIR= stages)"
+	@echo "make upgrade    the same over a running one, after its calls"
+	@echo "make uninstall  remove it; PURGE=1 the configuration, secrets and call records as well"
+	@echo "make deb        a Debian package in build/"
+	@echo "make wheelhouse what install and deb need, in build/wheelhouse: they then download nothing"
 
 demo: $(VENV)/.runtime
 	$(BIN)/trunkline demo $(ARGS)
@@ -33,6 +40,27 @@ lint: $(VENV)/.development
 
 bench: $(VENV)/.runtime
 	$(BIN)/python -m bench $(ARGS)
+
+# The service runs on the system's Python: one in a home directory is hidden from it.
+SERVICE_PYTHON ?= /usr/bin/python3
+WHEELHOUSE ?= $(wildcard build/wheelhouse)
+DESTDIR ?=
+PURGE ?=
+PACKAGING = PIP="$(abspath $(BIN))/python -m pip" PYTHON="$(SERVICE_PYTHON)" DESTDIR="$(DESTDIR)" PURGE="$(PURGE)" \
+	WHEELHOUSE="$(if $(WHEELHOUSE),$(abspath $(WHEELHOUSE)))"
+
+install upgrade: $(VENV)/.pip
+	$(PACKAGING) packaging/install.sh $@
+
+uninstall:
+	$(PACKAGING) packaging/install.sh $@
+
+deb: $(VENV)/.pip
+	$(PACKAGING) packaging/build-deb.sh build
+
+wheelhouse: $(VENV)/.pip
+	$(PIP) --python "$(SERVICE_PYTHON)" wheel --constraint constraints.txt --wheel-dir build/wheelhouse \
+		".[postgresql]" "setuptools>=77"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from .machine import can_boot
+
 SIPP_PCAP = Path("/usr/share/sip-tester/g711a.pcap")
 SPEECH = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 BARESIP_MODULES = Path("/usr/lib/baresip/modules")
@@ -47,6 +49,7 @@ PEERS = {
     "pjsua2": Peer(lambda: importlib.util.find_spec("pjsua2") is not None, "pip install pjsua2-pybind11"),
     "systemd-analyze": Peer(_program("systemd-analyze"), "apt-get install systemd"),
     "systemd": Peer(Path("/lib/systemd/systemd").exists, "apt-get install systemd"),
+    "machine": Peer(can_boot, "run as root where namespaces and overlays may be made (systemd is booted in one)"),
     "dpkg-deb": Peer(_program("dpkg-deb"), "apt-get install dpkg"),
     "lintian": Peer(_program("lintian"), "apt-get install lintian"),
     "raw sockets": Peer(lambda: os.geteuid() == 0, "run as root (SIPp plays a pcap and tshark captures by raw socket)"),
