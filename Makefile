@@ -61,6 +61,7 @@ deb: $(VENV)/.pip
 wheelhouse: $(VENV)/.pip
 	$(PIP) --python "$(SERVICE_PYTHON)" wheel --constraint constraints.txt --wheel-dir build/wheelhouse \
 		".[postgresql]" "setuptools>=77"
+	rm -f build/wheelhouse/trunkline-*.whl  # of this moment; the sources are built when they are installed
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
