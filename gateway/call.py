@@ -34,6 +34,7 @@ from .messages import (
     Dtmf,
     Fact,
     HangUp,
+    Happened,
     LegClosed,
     LegFailed,
     LegOpened,
@@ -43,6 +44,7 @@ from .messages import (
     OpenLeg,
     SendDtmf,
     SetMedia,
+    SliceEnded,
 )
 from .negotiation import Negotiation
 from .record import CallRecord, MediaReport
@@ -159,10 +161,14 @@ class Call:
         return f"<Call {self.id} {self.direction} {self.state} {self.record.from_} -> {self.record.to}>"
 
     def deliver(self, event: Event) -> None:
-        """Put one event into the mailbox. The once-a-second checkpoint does not wake the script."""
+        """Put one event into the mailbox. What is only written down does not wake the script."""
         if isinstance(event, LegStatus):
             self.status = event
             self._absorb(event.report)
+        elif isinstance(event, SliceEnded):
+            self.record.timeline.slices.append(event.slice)
+        elif isinstance(event, Happened):
+            self.record.timeline.moments.append(event.moment)
         else:
             self._mailbox.put_nowait(event)
 

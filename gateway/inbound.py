@@ -34,6 +34,7 @@ class InboundCall(Call):
     ) -> None:
         super().__init__(call_id, trunk, route.agent if route else None, services, from_, to)
         self.session = session
+        self.record.sip_call_id = session.call_id
         self._incoming = session
         self._route = route
         self._accepted = False

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from .record import MediaReport
+from .record import MediaReport, Moment, Slice
 
 
 class CodecSpec(msgspec.Struct, frozen=True):
@@ -194,6 +194,20 @@ class LegCounts(msgspec.Struct):
     """1 when the speech service was lost for good."""
 
 
+class SliceEnded(msgspec.Struct, tag=True):
+    """A slice of an answered call is complete: each 10 s, and what is left at the end (before LegClosed)."""
+
+    call_id: str
+    slice: Slice
+
+
+class Happened(msgspec.Struct, tag=True):
+    """Something worth a mark on the call's timeline."""
+
+    call_id: str
+    moment: Moment
+
+
 class LegStatus(msgspec.Struct, tag=True):
     """Once a second: the live view, and the checkpoint that the record falls back to when the worker dies."""
 
@@ -230,7 +244,18 @@ class WorkerStatus(msgspec.Struct, tag=True):
 
 
 Fact = (
-    WorkerReady | LegOpened | LegReady | LegFailed | HangUp | Dtmf | MediaAlarm | LegStatus | LegClosed | WorkerStatus
+    WorkerReady
+    | LegOpened
+    | LegReady
+    | LegFailed
+    | HangUp
+    | Dtmf
+    | MediaAlarm
+    | SliceEnded
+    | Happened
+    | LegStatus
+    | LegClosed
+    | WorkerStatus
 )
 
 _encoder = msgspec.msgpack.Encoder()

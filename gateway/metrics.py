@@ -19,6 +19,7 @@ from ..sip.events import RegistrationChanged
 from .call_meter import CallMeter
 from .families import Families
 from .messages import Fact, WorkerStatus
+from .observer import Observer
 from .record import CallRecord
 
 __all__ = ["Metrics"]
@@ -27,7 +28,7 @@ __all__ = ["Metrics"]
 disable_created_metrics()
 
 
-class Metrics:
+class Metrics(Observer):
     """Everything that is counted. The switch tells it what happens; `exposition` is the page.
 
     Never raises for what a call does, never waits; a few microseconds for each fact of a worker.

@@ -75,6 +75,60 @@ class Turn(msgspec.Struct):
     """How much of the agent's answer left as RTP, ms."""
 
 
+class StreamSlice(msgspec.Struct):
+    """One direction in one slice of a call. What was not measured is None."""
+
+    mos: float | None = None
+    """MOS-LQ of this slice on the call's scale."""
+    bad: bool = False
+    """R below 70, or no media at all though they were due."""
+    dead: bool = False
+    """No media came for a part of the slice at least 2 s long."""
+    lost: float | None = None
+    """Share of the expected packets that never came, 0 to 1."""
+    discarded: float | None = None
+    """Share of the expected packets that came too late to be heard, 0 to 1."""
+    jitter_ms: float | None = None
+
+
+class Slice(msgspec.Struct):
+    """10 s of an answered call, the last one shorter: the unit of the timeline and of the alerts."""
+
+    start_s: float
+    """Seconds since the answer."""
+    length_s: float
+    received: StreamSlice = msgspec.field(default_factory=StreamSlice)
+    sent: StreamSlice = msgspec.field(default_factory=StreamSlice)
+    """As the far end reports it."""
+    rtt_ms: float | None = None
+    underruns: int = 0
+    """Breaks in the agent's speech because its service was late."""
+    clock_late_ms: float = 0.0
+    """Worst lateness of the worker's media clock in this slice."""
+    loop_lag_ms: float = 0.0
+    """Worst delay of the worker's event loop in this slice."""
+    echo: float | None = None
+    """Likeness of what came in with what we had said just before, 0 to 1; None when we said too little to tell."""
+
+
+class Moment(msgspec.Struct):
+    """Something that happened at one point of an answered call."""
+
+    at_s: float
+    """Seconds since the answer."""
+    kind: str
+    """`turn` (the first packet of an answer left), `barge_in`, `dtmf`, `dead`, `alive`, `codec`, `reconnected`, `tool`
+    or `provider_error`."""
+    detail: str = ""
+
+
+class Timeline(msgspec.Struct):
+    """How a call went: its slices, and what happened when."""
+
+    slices: list[Slice] = []
+    moments: list[Moment] = []
+
+
 class MediaReport(msgspec.Struct):
     """The part of a record that a media worker knows: sent as a checkpoint each second and whole at the end."""
 
@@ -95,6 +149,8 @@ class CallRecord(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     id: str
     direction: str
     """`inbound` or `outbound`."""
+    sip_call_id: str | None = None
+    """Call-ID of the dialog (RFC 3261 section 8.1.1.4), as the carrier's logs have it."""
     trunk: str | None = None
     from_: str | None = None
     to: str | None = None
@@ -119,4 +175,5 @@ class CallRecord(msgspec.Struct, kw_only=True, rename={"from_": "from"}):
     usage: dict[str, Any] = {}
     alarms: list[dict[str, Any]] = []
     """Directions that went dead or came back: {at, direction, dead, detail}."""
+    timeline: Timeline = msgspec.field(default_factory=Timeline)
     recording: str | None = None

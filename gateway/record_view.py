@@ -33,7 +33,9 @@ def calls_table(records: Sequence[CallRecord]) -> Table:
 def record_view(record: CallRecord) -> RenderableType:
     """Everything of one call: what is known, section by section."""
     fields = msgspec.to_builtins(record)
-    documents = {name: fields.pop(name) for name in ("setup", "media", "turns", "dtmf", "tools", "usage", "alarms")}
+    documents = {
+        name: fields.pop(name) for name in ("setup", "media", "turns", "dtmf", "tools", "usage", "alarms", "timeline")
+    }
     sections: list[RenderableType] = [_pairs(fields.items())]
     for title, values in (
         ("setup", documents["setup"]),

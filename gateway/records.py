@@ -18,7 +18,7 @@ from .errors import RecordsError
 from .record import CallRecord
 from .records_reader import DATABASE_ERRORS, RecordReader, open_engine, reason_of
 from .records_spool import Spool
-from .records_table import calls, record_of, row_of, upsert
+from .records_table import calls, completed, record_of, row_of, upsert
 
 BATCH = 200
 """Rows of one transaction."""
@@ -242,7 +242,7 @@ class RecordStore:
                 for line in unreadable:
                     log.error("a spooled call record cannot be read", line=line.decode(errors="replace"))
                 if rows:
-                    await self._upsert(rows)
+                    await self._upsert([completed(row) for row in rows])
             self._spool.done()
         self._spooled = False
 

@@ -23,6 +23,7 @@ calls = Table(
     Column("id", Text, primary_key=True),
     Column("gateway", Text, nullable=False),
     Column("direction", Text, nullable=False),
+    Column("sip_call_id", Text),
     Column("trunk", Text),
     Column("from", Text),
     Column("to", Text),
@@ -44,11 +45,13 @@ calls = Table(
     Column("tools", _DOCUMENT, nullable=False),
     Column("usage", _DOCUMENT, nullable=False),
     Column("alarms", _DOCUMENT, nullable=False),
+    Column("timeline", _DOCUMENT, nullable=False),
     Column("recording", Text),
     Index("calls_started_at", "started_at"),
     Index("calls_trunk", "trunk", "id"),
     Index("calls_agent", "agent", "id"),
     Index("calls_mos", "mos"),
+    Index("calls_sip_call_id", "sip_call_id"),
 )
 
 _FIELDS = [field.encode_name for field in msgspec.structs.fields(CallRecord)]
@@ -61,6 +64,11 @@ def row_of(record: CallRecord, gateway: str) -> dict[str, Any]:
     row = _storable(msgspec.to_builtins(record))
     known = [mos for mos in (record.media.received.mos_cq, record.media.sent.mos_cq) if mos is not None]
     return row | {"gateway": gateway, "mos": min(known, default=None)}
+
+
+def completed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that an earlier release spooled, with the columns that have come since."""
+    return {"sip_call_id": None, "timeline": {}} | dict(row)
 
 
 def record_of(row: Mapping[str, Any]) -> CallRecord:

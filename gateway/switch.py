@@ -7,7 +7,7 @@ they belong to. Refusals name the check that failed, in the SIP answer and in on
 import asyncio
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,6 +44,7 @@ from .log_limit import LogLimit
 from .loop_lag import LoopLag
 from .messages import Configure, Fact, OpenLeg, WorkerStatus
 from .metrics import Metrics
+from .observer import Observer
 from .outbound import OutboundCall
 from .record import CallRecord
 from .routing import route_for
@@ -72,14 +73,15 @@ class RecordSink(Protocol):
 class Switch:
     """One gateway. `start`, then `drain` (no new calls, running ones may finish), then `stop`."""
 
-    def __init__(self, config: Config, records: RecordSink) -> None:
+    def __init__(self, config: Config, records: RecordSink, observers: Sequence[Observer] = ()) -> None:
         self.config = config
         self.trunks = Trunks(config.sip.listen)
         self.calls: dict[str, Call] = {}
         self.metrics = Metrics()
         self.metrics.watch(SwitchGauges(self))
         self._prepare_metrics()
-        self._lag = LoopLag(self.metrics.on_loop_lag)
+        self._observers: tuple[Observer, ...] = (self.metrics, *observers)
+        self._lag = LoopLag(self._lagged)
         self._records = records
         self._by_session: dict[InviteSession, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,7 +114,7 @@ class Switch:
         self._lag.start()
         await self._pool.start()
         self.trunks.prepare(config.trunks, self._ua)
-        self._transport.run(self._ua, self._on_sip)
+        self._transport.run(self._ua, self._on_sip, self._message)
         self.trunks.start()
         self._started = True
         log.info("gateway is up", listen=self._transport.listening, trunks=list(self.trunks))
@@ -235,6 +237,7 @@ class Switch:
             CallRecord(
                 id=new_call_id(),
                 direction="inbound",
+                sip_call_id=request.call_id,
                 trunk=trunk.name,
                 from_=_user(request.from_.uri),
                 to=trunk.dialled(_user(request.uri), _user(request.to.uri)),
@@ -248,6 +251,17 @@ class Switch:
 
     # Events
 
+    def _lagged(self, seconds: float) -> None:
+        for observer in self._observers:
+            observer.on_loop_lag(seconds)
+
+    def _message(self, received: bool, flow: Flow, data: bytes) -> None:
+        if self._transport is None:
+            return
+        local = self._transport.local_address(flow)
+        for observer in self._observers:
+            observer.on_sip(received, flow, local, data)
+
     def _on_sip(self, event: Event) -> None:
         match event:
             case IncomingInvite():
@@ -255,7 +269,8 @@ class Switch:
             case RegistrationChanged() | PeerReachable() | PeerUnreachable():
                 heard = self.trunks.on_event(event)
                 if isinstance(heard, RegistrationChanged):
-                    self.metrics.on_registration(heard)
+                    for observer in self._observers:
+                        observer.on_registration(heard)
             case RequestRefused() if self._limit.allows("request refused", event.source.host):
                 log.warning(
                     "request refused",
@@ -297,16 +312,19 @@ class Switch:
         """A fact from a worker belongs to the call it names."""
         call = self.calls.get(getattr(fact, "call_id", ""))
         if call is not None:
-            self.metrics.on_fact(call.id, fact)
+            for observer in self._observers:
+                observer.on_fact(call.id, fact)
             call.deliver(fact)
 
     def on_worker_status(self, worker: Worker, status: WorkerStatus) -> None:
         """How a worker is: only counted."""
-        self.metrics.on_worker_status(worker.name, status)
+        for observer in self._observers:
+            observer.on_worker_status(worker.name, status)
 
     def on_worker_lost(self, worker: Worker, call_ids: set[str], reason: str) -> None:
         """Only its own calls end."""
-        self.metrics.on_worker_lost(worker.name)
+        for observer in self._observers:
+            observer.on_worker_lost(worker.name)
         for call_id in call_ids:
             call = self.calls.get(call_id)
             if call is not None:
@@ -349,11 +367,13 @@ class Switch:
             now=time.monotonic(),
         )
         self._by_session[session] = call
+        call.record.sip_call_id = session.call_id
         return session
 
     def write_record(self, record: CallRecord) -> None:
         """Queue the record as it stands."""
-        self.metrics.on_record(record)
+        for observer in self._observers:
+            observer.on_record(record)
         self._records.write(record)
 
     def forget(self, call: Call) -> None:

@@ -55,6 +55,7 @@ class SipTransport:
         self._connections = ConnectionTable(self._loop, self._received, self._broken, self._lost, self._source_for)
         self._ua: UserAgent | None = None
         self._on_event: Callable[[Event], None] | None = None
+        self._tap: Callable[[bool, Flow, bytes], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed: float | None = None
         self._draining = False
@@ -93,11 +94,18 @@ class SipTransport:
             return Address(self._route_to(flow.host), DEFAULT_PORT[flow.transport])
         return Address(self._route_to(flow.host) if listener.wildcard else listener.host, listener.port)
 
-    def run(self, ua: UserAgent, on_event: Callable[[Event], None]) -> None:
+    def run(
+        self,
+        ua: UserAgent,
+        on_event: Callable[[Event], None],
+        tap: Callable[[bool, Flow, bytes], None] | None = None,
+    ) -> None:
         """Start to drive `ua`; events reach `on_event` from the event loop, never from inside a UA call. Calls of the
-        UA, its sessions and registrations are drained by themselves (`UserAgent.on_output`)."""
+        UA, its sessions and registrations are drained by themselves (`UserAgent.on_output`). `tap` sees every message:
+        whether it was received, the far end, the octets."""
         self._ua = ua
         self._on_event = on_event
+        self._tap = tap
         ua.on_output = self._schedule
         self.flush()
 
@@ -188,6 +196,8 @@ class SipTransport:
 
     def _received(self, flow: Flow, data: bytes) -> None:
         if self._ua is not None:
+            if self._tap is not None:
+                self._tap(True, flow, data)
             self._ua.receive(data, flow, time.monotonic())
             self.flush()
 
@@ -234,6 +244,8 @@ class SipTransport:
                 return
 
     def _send(self, flow: Flow, data: bytes) -> None:
+        if self._tap is not None:
+            self._tap(False, flow, data)
         if flow.transport == "tcp":
             self._connections.send(flow, data)
             return

@@ -46,6 +46,7 @@ class FakeSession:
     """Notes what the call asks of SIP."""
 
     def __init__(self, offer: bytes | None = OFFER) -> None:
+        self.call_id = "c1@far.example"
         self.remote_offer = offer
         self.said: list[Any] = []
         self.cancelled = False

@@ -97,7 +97,9 @@ async def test_a_stuck_worker_is_killed_and_replaced(monkeypatch: pytest.MonkeyP
         os.kill(pid, signal.SIGSTOP)
         async with asyncio.timeout(10):
             _, lost, reason = await listener.lost.get()
-            assert (lost, reason) == ({"a"}, "stuck: it said nothing any more")
+            assert lost == {"a"}
+            # both are true of it, and either may be seen first
+            assert reason in ("stuck: it said nothing any more", "stuck: its media clock stood still")
             assert pool.workers == [second]
             while len(pool.workers) < 2 or not all(worker.ready for worker in pool.workers):
                 await asyncio.sleep(0.02)

@@ -1,0 +1,1 @@
+"""How an alert reaches somebody: one module a channel."""

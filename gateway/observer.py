@@ -1,0 +1,36 @@
+"""What watches the switch: metrics, alerts, the flight recorder, the Homer mirror.
+
+The switch tells each observer what happens, in the order in which it happens, on its event loop. An observer never
+waits, never raises for what a call does, and never changes what it is told.
+"""
+
+from ..sip.events import RegistrationChanged
+from ..sip.flow import Address, Flow
+from .messages import Fact, WorkerStatus
+from .record import CallRecord
+
+
+class Observer:
+    """Hears nothing until a method is overridden."""
+
+    def on_record(self, record: CallRecord) -> None:
+        """A call began, was answered or is over: whatever its record says now. Told at least of the first and the last
+        state, and of both when a call was refused at once."""
+
+    def on_fact(self, call_id: str, fact: Fact) -> None:
+        """What a media worker says of a call that is not over."""
+
+    def on_worker_status(self, worker: str, status: WorkerStatus) -> None:
+        """Once a second from each worker."""
+
+    def on_worker_lost(self, worker: str) -> None:
+        """It died; the one that takes its place, and its name, counts from 0."""
+
+    def on_loop_lag(self, seconds: float) -> None:
+        """Once a second: how late the switch's own loop was at worst."""
+
+    def on_registration(self, event: RegistrationChanged) -> None:
+        """A REGISTER came to an end, well or not."""
+
+    def on_sip(self, received: bool, flow: Flow, local: Address, data: bytes) -> None:
+        """One SIP message as it came or goes, with its credentials; `flow` is the far end, `local` our own address."""
