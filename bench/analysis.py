@@ -280,6 +280,18 @@ def judge(run: Run, floor: Run, layout: Layout, reply_frames: int) -> Result:
     return result
 
 
+def _thin(run: Run) -> str:
+    """Records of calls that sent or received far too few packets: whose fault a silent call is."""
+    thin: list[str] = []
+    for record in run.records:
+        received, sent = (record["media"][way]["packets"] for way in ("received", "sent"))
+        expected = 0.9 * FRAMES_PER_S * (record["duration_s"] or 0.0)
+        if min(received, sent) < expected:
+            end = f"{record['duration_s']} s, ended by {record['ended_by']}: {record['end_reason']}"
+            thin.append(f"{record['id']} from {record['from']}: received {received}, sent {sent}, {end}")
+    return "; ".join(thin) or "none, each has its packets in both directions"
+
+
 def _notes(run: Run, result: Result, busiest: float) -> list[str]:
     """What a reader must know before believing the row."""
     notes: list[str] = []
@@ -289,7 +301,7 @@ def _notes(run: Run, result: Result, busiest: float) -> list[str]:
             f"the load generator was the limit: its core was {busiest:.0f} % busy and it sent {late:.1f} ms late (p99)"
         )
     if result.silent_calls:
-        notes.append(f"{result.silent_calls} answered calls were (nearly) silent")
+        notes.append(f"{result.silent_calls} answered calls were (nearly) silent; by their records: {_thin(run)}")
     if run.window.generator_drops:
         notes.append(f"the load generator itself dropped {run.window.generator_drops} packets: losses are not all ours")
     if result.others_on_worker_core_percent > DISTURBED:
