@@ -60,6 +60,29 @@ class Configure(msgspec.Struct, tag=True):
     """The `[gateway]` table, for the worker's logs."""
 
 
+class KeyAnswer(msgspec.Struct, frozen=True):
+    """What one key of an announcement does: it ends the call."""
+
+    reason: str
+    """Why the call ended, for its record."""
+    speech: bytes
+    """Said before the hang-up; µ-law."""
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """A call that says something and takes a key; G.711 µ-law at 8000 Hz throughout."""
+
+    text: str
+    """What is said, for the record's transcript."""
+    speech: bytes
+    repeat: int
+    """How often it is said."""
+    keys: dict[str, KeyAnswer]
+    """Any other key says it again."""
+    farewell: bytes
+    """Said when no key came."""
+
+
 class OpenLeg(msgspec.Struct, tag=True):
     """Bind an RTP port pair and dial the agent's speech service while the phone rings."""
 
@@ -70,6 +93,8 @@ class OpenLeg(msgspec.Struct, tag=True):
     to: str | None
     codec: CodecSpec
     """The codec that the call will most likely use; MediaParameters decides."""
+    announcement: Announcement | None = None
+    """Say this in place of an agent's speech service."""
 
 
 class SetMedia(msgspec.Struct, tag=True):

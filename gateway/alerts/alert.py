@@ -7,6 +7,9 @@ from typing import Literal
 
 import msgspec
 
+ALERT_AGENT = "alert"
+"""The agent in the record of a call that announces an alert. No `[agents.…]` may have this name: rules leave such calls
+out, since a page that nobody answers must not raise another alert."""
 Severity = Literal["page", "ticket"]
 """`page` wakes somebody; a `ticket` is for the morning."""
 State = Literal["firing", "acknowledged", "resolved"]
