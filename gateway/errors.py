@@ -4,7 +4,8 @@ GatewayError
  ├─ ConfigError     the configuration cannot be used; one line for each problem (exit code 2)
  ├─ RecordsError    the call records cannot be opened or read
  ├─ WorkerError     the media workers do not start
- └─ CallRefused     a call that was asked for over HTTP or the command line is not placed
+ ├─ CallRefused     a call that was asked for over HTTP or the command line is not placed
+ └─ AlertRefused    an alert is not acknowledged, a channel not tested
 """
 
 from collections.abc import Sequence
@@ -38,3 +39,12 @@ class CallRefused(GatewayError):
         self.status = status
         self.reason = reason
         self.retry_after_s = retry_after_s
+
+
+class AlertRefused(GatewayError):
+    """What was asked of the alerts is not done: `status` is the HTTP status that is true (404 unknown, …)."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
