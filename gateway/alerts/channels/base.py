@@ -44,7 +44,12 @@ class Delivery(msgspec.Struct, kw_only=True):
 
 
 class Channel(Protocol):
-    """One configured way to reach somebody."""
+    """One configured way to reach somebody. Derive from it, so that what is optional has its default."""
+
+    refresh_s: float | None = None
+    """Seconds after which the far end forgets an alert that it is not told of again; None for one that does not. While
+    the alert is firing or acknowledged, the service makes the delivery again (as `trigger`, with the alert as it then
+    stands) this often. One that fails is not retried: the next is close."""
 
     async def deliver(self, delivery: Delivery) -> Answer | None:
         """Returns when the message is accepted (for the telephone: when the call is over), with what the person said,

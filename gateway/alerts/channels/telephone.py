@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr
 from ...config_tables import Table
 from ...messages import Announcement
 from ...record import CallRecord
-from .base import Answer, Delivery, DeliveryError
+from .base import Answer, Channel, Delivery, DeliveryError
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Dial(Protocol):
         ...
 
 
-class Telephone:
+class Telephone(Channel):
     """One person's telephone (channels.base.Channel)."""
 
     def __init__(self, name: str, config: TelephoneConfig, gateway: str, dial: Dial) -> None:
