@@ -29,7 +29,7 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-class _Written(BaseModel):
+class Written(BaseModel):
     """A value that is one string in the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -61,7 +61,7 @@ def _transport(name: str) -> str:
     return transport
 
 
-class ListenUrl(_Written):
+class ListenUrl(Written):
     """`udp://0.0.0.0:5060`: a local socket for SIP."""
 
     transport: Transport
@@ -84,7 +84,7 @@ class ListenUrl(_Written):
         return f"{self.transport}://{bracketed(self.host)}:{self.port}"
 
 
-class SipServer(_Written):
+class SipServer(Written):
     """`sip:host:port;transport=udp`: a carrier's server. Port and transport left out are found by RFC 3263."""
 
     host: str
@@ -110,7 +110,7 @@ class SipServer(_Written):
         return f"sip:{bracketed(self.host)}{port}{transport}"
 
 
-class HostPort(_Written):
+class HostPort(Written):
     """`127.0.0.1:8080`: a local TCP socket."""
 
     host: str
@@ -127,7 +127,7 @@ class HostPort(_Written):
         return f"{bracketed(self.host)}:{self.port}"
 
 
-class PortRange(_Written):
+class PortRange(Written):
     """`16384-32767`: both ends included. RTP takes the even ports, RTCP the odd one above each."""
 
     first: int = Field(ge=1024, le=65534)
