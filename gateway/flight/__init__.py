@@ -1,0 +1,1 @@
+"""The flight recorder: what a call's messages, packets and decisions were, kept when it went wrong."""
