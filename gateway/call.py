@@ -315,8 +315,7 @@ class Call:
 
     async def _open_leg(self, agent: str, codec: CodecSpec) -> LegFailed | None:
         """Have a worker bind ports and dial the agent. Why it cannot; raises CallOver when there is no worker."""
-        order = OpenLeg(self.id, agent, self.direction, self.record.from_, self.record.to, codec)
-        self._worker = self._services.open_leg(order)
+        self._worker = self._services.open_leg(self._leg_order(agent, codec))
         if self._worker is None:
             raise CallOver("gateway", "no media worker is up", 503, retry_after=5)
         stuck = CallOver("gateway", "media worker does not answer")
@@ -326,6 +325,9 @@ class Call:
         host = self._services.media_host(self.session, self.trunk)
         self._negotiation.bind(host, opened.rtp_port)
         return None
+
+    def _leg_order(self, agent: str, codec: CodecSpec) -> OpenLeg:
+        return OpenLeg(self.id, agent, self.direction, self.record.from_, self.record.to, codec)
 
     async def _drop_leg(self) -> None:
         """Close a leg whose agent failed, so that the call can have another."""

@@ -60,6 +60,10 @@ class Configure(msgspec.Struct, tag=True):
     """The `[gateway]` table, for the worker's logs."""
 
 
+ANNOUNCEMENT = "announcement"
+"""The provider in the record of a call that announces something."""
+
+
 class KeyAnswer(msgspec.Struct, frozen=True):
     """What one key of an announcement does: it ends the call."""
 

@@ -7,6 +7,7 @@ they belong to. Refusals name the check that failed, in the SIP answer and in on
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,6 +34,7 @@ from ..sip.session_uac import OutgoingSession
 from ..sip.transport import SipTransport
 from ..sip.uri import Uri
 from ..sip.user_agent import UserAgent, UserAgentConfig
+from .announcement_call import AnnouncementCall
 from .call import Call, OperatorHangUp, WorkerLost, timestamp
 from .config import Config
 from .errors import CallRefused, GatewayError
@@ -42,7 +44,7 @@ from .ids import new_call_id
 from .inbound import InboundCall
 from .log_limit import LogLimit
 from .loop_lag import LoopLag
-from .messages import Configure, Fact, OpenLeg, WorkerStatus
+from .messages import Announcement, Configure, Fact, OpenLeg, WorkerStatus
 from .metrics import Metrics
 from .observer import Observer
 from .outbound import OutboundCall
@@ -84,6 +86,8 @@ class Switch:
         self._lag = LoopLag(self._lagged)
         self._records = records
         self._by_session: dict[InviteSession, Call] = {}
+        self._pages: Counter[str] = Counter()
+        """Calls that announce an alert, by trunk."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._pool = WorkerPool(self, config.gateway.worker_count, self._configure())
         self._quiet = asyncio.Event()
@@ -214,7 +218,7 @@ class Switch:
         most, limit = self.config.gateway.max_calls, trunk.config.max_calls
         if self._draining:
             return self._no_room(request, trunk, "Gateway is stopping", "", RETRY_AFTER_STOP)
-        if len(self.calls) >= most:
+        if self._carried >= most:
             return self._no_room(request, trunk, "Gateway is full", f" ({most} calls)", RETRY_AFTER)
         if limit is not None and self._calls_of(trunk) >= limit:
             return self._no_room(request, trunk, "Trunk is full", f" ({limit} calls)", RETRY_AFTER)
@@ -226,7 +230,12 @@ class Switch:
 
     def _calls_of(self, trunk: Trunk) -> int:
         """By name: a reload may have put another trunk in the place of the one that a call began on."""
-        return sum(call.trunk.name == trunk.name for call in self.calls.values())
+        return sum(call.trunk.name == trunk.name for call in self.calls.values()) - self._pages[trunk.name]
+
+    @property
+    def _carried(self) -> int:
+        """Calls that count against the limits: all but those that announce an alert."""
+        return len(self.calls) - self._pages.total()
 
     def _trunk_of(self, request: Request, source: Flow) -> Trunk | None:
         return trunk_of(list(self.trunks.values()), source, (request.uri, request.to.uri))
@@ -304,6 +313,8 @@ class Switch:
 
     def _begin(self, call: Call) -> None:
         self.calls[call.id] = call
+        if isinstance(call, AnnouncementCall):
+            self._pages[call.trunk.name] += 1
         if call.session is not None:
             self._by_session[call.session] = call
         self._spawn(call.run())
@@ -382,6 +393,8 @@ class Switch:
             return
         if call.session is not None:
             self._by_session.pop(call.session, None)
+        if isinstance(call, AnnouncementCall):
+            self._pages[call.trunk.name] -= 1
         if not self.calls:
             self._quiet.set()
 
@@ -435,18 +448,41 @@ class Switch:
 
     async def place_call(self, to: str, agent: str, trunk: str | None) -> str:
         """Start an outbound call; its story is in the record."""
-        if self._draining or not self._started:
-            raise CallRefused(503, f"the gateway is {'stopping' if self._draining else 'starting'}", RETRY_AFTER)
+        self._check_up()
         if agent not in self.config.agents:
             raise CallRefused(404, f"there is no agent {agent!r}")
         chosen = self._choose_trunk(trunk)
         chosen.check_number(to)
         limit = chosen.config.max_calls
-        if len(self.calls) >= self.config.gateway.max_calls or (limit is not None and self._calls_of(chosen) >= limit):
+        if self._carried >= self.config.gateway.max_calls or (limit is not None and self._calls_of(chosen) >= limit):
             raise CallRefused(503, "all lines are in use", RETRY_AFTER)
         call = OutboundCall(new_call_id(), chosen, agent, self, self, to)
         self._begin(call)
         return call.id
+
+    def trunks_up(self) -> list[str]:
+        """Names of the trunks that calls can be expected to pass (alerts.channels.telephone.Dial)."""
+        return [trunk.name for trunk in self.trunks.values() if trunk.up]
+
+    async def announce(self, to: str, trunk: str, announcement: Announcement, ring_s: float) -> CallRecord:
+        """Place a call that announces an alert, and return its record when it is over; being cancelled hangs up. No
+        limit of calls refuses it. While the gateway stops it is refused: it would be cut off, and is not lost, since
+        its delivery is stored. Raises CallRefused."""
+        self._check_up()
+        chosen = self._choose_trunk(trunk)
+        chosen.check_number(to)
+        call = AnnouncementCall(new_call_id(), chosen, self, self, to, announcement, ring_s)
+        self._begin(call)
+        try:
+            await call.over.wait()
+        except asyncio.CancelledError:
+            call.deliver(OperatorHangUp("gateway", "the page is not wanted any more"))
+            raise
+        return call.record
+
+    def _check_up(self) -> None:
+        if self._draining or not self._started:
+            raise CallRefused(503, f"the gateway is {'stopping' if self._draining else 'starting'}", RETRY_AFTER)
 
     def _choose_trunk(self, name: str | None) -> Trunk:
         if name is None:

@@ -10,7 +10,7 @@ A bridge knows nothing of SIP, RTP or the clock. Its owner (the media leg) drive
     await bridge.close()
 
 Adding a service: one module here with a `BRIDGE` name, and nothing else changes. Modules whose name starts
-with an underscore are parts of a service, not services.
+with an underscore are parts of a service, or the gateway's own voice: no agent can name them.
 """
 
 import importlib
@@ -136,6 +136,17 @@ class AudioDone(msgspec.Struct):
     item_id: str
 
 
+class AudioCleared(msgspec.Struct):
+    """What is queued is not to be said any more. Nothing is told back: the service knows what it took away."""
+
+
+class LastWord(msgspec.Struct):
+    """The agent has no more to say: the owner hangs up when what is queued was heard. Until then the conversation goes
+    on, and what is still said moves the end."""
+
+    reason: str
+
+
 class ResponseStarted(msgspec.Struct):
     """The agent began to answer."""
 
@@ -199,6 +210,8 @@ class Closed(msgspec.Struct):
 BridgeEvent = (
     AudioDelta
     | AudioDone
+    | AudioCleared
+    | LastWord
     | ResponseStarted
     | ResponseDone
     | SpeechStarted

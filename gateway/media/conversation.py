@@ -14,6 +14,7 @@ import structlog
 
 from ..bridges.base import (
     HANG_UP,
+    AudioCleared,
     AudioDelta,
     AudioDone,
     AudioFormat,
@@ -21,6 +22,7 @@ from ..bridges.base import (
     BridgeError,
     BridgeEvent,
     Closed,
+    LastWord,
     Reconnected,
     ResponseDone,
     ResponseStarted,
@@ -116,6 +118,8 @@ class Conversation:
         self._handlers: dict[type, Callable[[Any], None]] = {
             AudioDelta: self._audio,
             AudioDone: self._item_done,
+            AudioCleared: self._audio_cleared,
+            LastWord: self._last_word,
             ResponseStarted: self._response_started,
             ResponseDone: self._response_done,
             SpeechStarted: self._barge_in,
@@ -248,6 +252,14 @@ class Conversation:
 
     def _item_done(self, event: AudioDone) -> None:
         self.queue.finish(event.item_id)
+
+    def _audio_cleared(self, event: AudioCleared) -> None:
+        self.queue.flush()
+
+    def _last_word(self, event: LastWord) -> None:
+        if not self._over and (self._ending is None or self._ending[0] == "agent"):
+            self._ending = ("agent", event.reason)
+            self._drain()
 
     def _response_started(self, event: ResponseStarted) -> None:
         self._responding = True

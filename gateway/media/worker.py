@@ -27,11 +27,13 @@ from ...codecs.errors import CodecError
 from ...rtp.errors import RtpError
 from ...rtp.ports import PortRange
 from ...rtp.transport import RtpTransport
-from ..bridges.base import AgentConfig, BridgeError, CallContext, load
+from ..bridges._announcement import AnnouncementBridge
+from ..bridges.base import AgentConfig, Bridge, BridgeError, CallContext, load
 from ..config_tables import GatewayConfig
 from ..logs import configure_logs
 from ..loop_lag import LoopLag
 from ..messages import (
+    ANNOUNCEMENT,
     Answered,
     CallerKey,
     CloseLeg,
@@ -163,7 +165,7 @@ class MediaWorker:
         if order.call_id in self._legs:
             log.warning("leg is open already", call=order.call_id)
             return
-        config = self._agents.get(order.agent)
+        config = self._agents.get(order.agent) if order.announcement is None else AgentConfig(provider=ANNOUNCEMENT)
         if config is None or self._ports is None:
             reason = self._agent_problems.get(order.agent, "not configured")
             self._on_fact(LegFailed(order.call_id, 503, f"agent {order.agent!r}: {reason}"))
@@ -195,7 +197,7 @@ class MediaWorker:
         return MediaLeg(
             order.call_id,
             order.codec,
-            load(config.provider).bridge(config, context),
+            _bridge(order, config, context),
             transport,
             self._on_fact,
             self._random,
@@ -264,6 +266,12 @@ class MediaWorker:
         )
         self._on_fact(status)
         self._status = asyncio.get_running_loop().call_later(STATUS_INTERVAL, self._tell_status)
+
+
+def _bridge(order: OpenLeg, config: AgentConfig, context: CallContext) -> Bridge:
+    if order.announcement is not None:
+        return AnnouncementBridge(order.announcement, context)
+    return load(config.provider).bridge(config, context)
 
 
 class LocalWorker(MediaWorker):

@@ -1,0 +1,54 @@
+"""A call that this gateway places to announce an alert: a page, and no agent's call.
+
+It counts against no limit of calls, since a gateway that is full must still be able to say so. The number is a
+person's: the record has it, as of any call, and no log line has.
+"""
+
+import msgspec
+
+from .alerts.alert import ALERT_AGENT
+from .call import Services
+from .messages import ANNOUNCEMENT, Announcement, CodecSpec, OpenLeg
+from .outbound import Dialler, OutboundCall
+from .trunk import Trunk
+
+PATIENCE_S = 5.0
+"""Seconds from the answer until the worker has the announcement ready; it takes milliseconds."""
+
+
+class AnnouncementCall(OutboundCall):
+    """From the decision to call somebody to the record, which says which keys came."""
+
+    def __init__(
+        self,
+        call_id: str,
+        trunk: Trunk,
+        services: Services,
+        dialler: Dialler,
+        to: str,
+        announcement: Announcement,
+        ring_s: float,
+    ) -> None:
+        super().__init__(call_id, trunk, ALERT_AGENT, services, dialler, to)
+        self.record.provider = ANNOUNCEMENT
+        self.ring_s = ring_s
+        self._announcement = announcement
+
+    def __repr__(self) -> str:
+        return f"<AnnouncementCall {self.id} {self.state} {self._shown}>"
+
+    @property
+    def _shown(self) -> str:
+        return masked(self.record.to or "")
+
+    @property
+    def _patience_s(self) -> float:
+        return PATIENCE_S
+
+    def _leg_order(self, agent: str, codec: CodecSpec) -> OpenLeg:
+        return msgspec.structs.replace(super()._leg_order(agent, codec), announcement=self._announcement)
+
+
+def masked(number: str) -> str:
+    """Enough of a number to tell one from another."""
+    return f"…{number[-2:]}" if number.lstrip("+").isdigit() else "…"
