@@ -177,9 +177,27 @@ def _calls(
 
 
 @calls_app.command("list")
-def list_calls(config: ConfigOption = DEFAULT_CONFIG, limit: LimitOption = 20, as_json: JsonOption = False) -> None:
-    """The newest calls."""
-    records: list[CallRecord] = asyncio.run(_read_records(config, lambda reader: reader.list(limit)))
+def list_calls(
+    config: ConfigOption = DEFAULT_CONFIG,
+    limit: LimitOption = 20,
+    as_json: JsonOption = False,
+    trunk: Annotated[str | None, typer.Option(help="Only calls of this trunk.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Only calls of this agent.")] = None,
+    number: Annotated[str | None, typer.Option(help="A part of either number.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on: 2026-01-31, or 2026-01-31T15:04Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    mos_below: Annotated[float | None, typer.Option(help="The worse direction's MOS is below.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Who ended the call, or a part of why.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV with every figure.")] = False,
+) -> None:
+    """The newest calls that fit."""
+    wanted = {"trunk": trunk, "agent": agent, "number": number, "since": since, "until": until, "reason": reason}
+    records: list[CallRecord] = asyncio.run(_search_records(config, limit, wanted | {"mos_below": mos_below}))
+    if as_csv:
+        from .record_export import csv_header, csv_rows
+
+        typer.echo(csv_header() + csv_rows(records), nl=False)
+        return
     if as_json:
         _write_json(msgspec.to_builtins(records))
     else:
@@ -197,6 +215,16 @@ def show_call(
     if record is None:
         raise GatewayError(f"there is no call {call_id}")
     _show(record, as_json)
+
+
+async def _search_records(path: Path, limit: int, wanted: dict[str, Any]) -> Any:
+    from .record_search import RecordQuery
+
+    try:
+        query = RecordQuery(**wanted)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
+    return await _read_records(path, lambda reader: reader.list(limit, None, query))
 
 
 async def _read_records(path: Path, read: Any) -> Any:

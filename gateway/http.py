@@ -5,7 +5,8 @@
 | GET /healthz | 200: the process is alive |
 | GET /readyz | 200, or 503 with the reasons |
 | GET /metrics | 200: every metric, for Prometheus (docs/metrics.md) |
-| GET /api/calls?limit=&before=&trunk=&agent=&live=true | 200 `{calls: […], next: ID or null}`, newest first |
+| GET /api/calls?limit=&before=&live=true&… | 200 `{calls: […], next: ID or null}`, newest first |
+| GET /api/calls.csv, /api/calls.json | 200: all calls that the same conditions find, as a file |
 | GET /api/calls/{id} | 200: the record, with `live` while the call is up |
 | POST /api/calls `{to, agent, trunk?}` | 201 with `Location` |
 | POST /api/reload | 200 `{changed: […], restart: […]}`; 422 with the mistakes of the file, a line each |
@@ -15,7 +16,7 @@
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -26,13 +27,18 @@ from .config_tables import HttpConfig
 from .errors import GatewayError
 from .http_guard import Problem, bears, guard, json_response, problems
 from .record import CallRecord
+from .record_export import exported
+from .record_search import RecordQuery
 from .records import RecordsHealth
+from .records_table import row_of
 from .reload import Reload
 
 BODY_LIMIT = 64 * 1024
 """Largest body that is read, octets."""
 LIMIT_MOST = 1000
 """Most records of one answer."""
+
+Q = TypeVar("Q", bound=RecordQuery)
 
 
 class Readiness(msgspec.Struct):
@@ -96,7 +102,7 @@ class Records(Protocol):
         ...
 
     async def list(
-        self, limit: int = 50, before: str | None = None, *, trunk: str | None = None, agent: str | None = None
+        self, limit: int = 50, before: str | None = None, query: RecordQuery | None = None
     ) -> "list[CallRecord]":
         """The newest records first."""
         ...
@@ -110,13 +116,15 @@ class PlaceCall(msgspec.Struct, forbid_unknown_fields=True):
     trunk: str | None = None
 
 
-class CallQuery(msgspec.Struct, forbid_unknown_fields=True):
+class ExportQuery(RecordQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The query of GET /api/calls.csv."""
+
+
+class CallQuery(RecordQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The query of GET /api/calls."""
 
     limit: int = 50
     before: str | None = None
-    trunk: str | None = None
-    agent: str | None = None
     live: bool = False
 
 
@@ -144,6 +152,7 @@ class AdminServer:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/api/calls", self._list_calls),
+                web.get("/api/calls.{form:csv|json}", self._export_calls),
                 web.post("/api/calls", self._place_call),
                 web.get("/api/calls/{id}", self._show_call),
                 web.delete("/api/calls/{id}", self._hang_up),
@@ -190,15 +199,20 @@ class AdminServer:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _list_calls(self, request: web.Request) -> web.Response:
-        query = _query(request)
+        query = _query(request, CallQuery)
+        if not 1 <= query.limit <= LIMIT_MOST:
+            raise Problem(400, f"the query is wrong: limit is from 1 to {LIMIT_MOST}")
         found = {call.record.id: _live_body(call) for call in self._gateway.live_calls() if _fits(call.record, query)}
         if not query.live:
-            past = await self._records.list(query.limit + 1, query.before, trunk=query.trunk, agent=query.agent)
+            past = await self._records.list(query.limit + 1, query.before, query)
             found = {record.id: msgspec.to_builtins(record) for record in past} | found
         ids = sorted(found, reverse=True)
         shown = ids[: query.limit]
         more = shown[-1] if len(ids) > len(shown) else None
         return json_response({"calls": [found[call_id] for call_id in shown], "next": more})
+
+    async def _export_calls(self, request: web.Request) -> web.StreamResponse:
+        return await exported(request, self._records, _query(request, ExportQuery), request.match_info["form"])
 
     async def _show_call(self, request: web.Request) -> web.Response:
         call_id = request.match_info["id"]
@@ -242,19 +256,15 @@ def _worth_a_line(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def _query(request: web.Request) -> CallQuery:
+def _query(request: web.Request, kind: type[Q]) -> Q:
     try:
-        query = msgspec.convert(dict(request.query), CallQuery, strict=False)
+        return msgspec.convert(dict(request.query), kind, strict=False)
     except msgspec.ValidationError as error:
         raise Problem(400, f"the query is wrong: {error}") from None
-    if not 1 <= query.limit <= LIMIT_MOST:
-        raise Problem(400, f"the query is wrong: limit is from 1 to {LIMIT_MOST}")
-    return query
 
 
 def _fits(record: CallRecord, query: CallQuery) -> bool:
-    older = query.before is None or record.id < query.before
-    return older and query.trunk in (None, record.trunk) and query.agent in (None, record.agent)
+    return (query.before is None or record.id < query.before) and query.admits(row_of(record, ""))
 
 
 def _live_body(call: LiveCall) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, make_url, update
 from . import migrations
 from .errors import RecordsError
 from .record import CallRecord
+from .record_search import RecordQuery
 from .records_reader import DATABASE_ERRORS, RecordReader, open_engine, reason_of
 from .records_spool import Spool
 from .records_table import calls, completed, record_of, row_of, upsert
@@ -114,14 +115,14 @@ class RecordStore:
         return await self._open_reader.get(call_id)
 
     async def list(
-        self, limit: int = 50, before: str | None = None, *, trunk: str | None = None, agent: str | None = None
+        self, limit: int = 50, before: str | None = None, query: RecordQuery | None = None
     ) -> "builtins.list[CallRecord]":
         """The newest records first, `limit` at most, older than the identifier `before`. Raises RecordsError."""
         # a row may reach the database after it was read there and before it is looked for here
         waiting = dict(self._pending)
-        found = {record.id: record for record in await self._open_reader.list(limit, before, trunk=trunk, agent=agent)}
+        found = {record.id: record for record in await self._open_reader.list(limit, before, query)}
         for row in (waiting | self._pending).values():
-            fits = trunk in (None, row["trunk"]) and agent in (None, row["agent"])
+            fits = query is None or query.admits(row)
             newest = row["ended_at"] is not None or row["id"] not in found or found[row["id"]].ended_at is None
             if fits and newest and (before is None or row["id"] < before):
                 found[row["id"]] = record_of(row)

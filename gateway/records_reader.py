@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .errors import RecordsError
 from .record import CallRecord
+from .record_search import RecordQuery
 from .records_table import calls, record_columns, record_of
 
 DATABASE_ERRORS = (SQLAlchemyError, OSError, TimeoutError)
@@ -64,17 +65,13 @@ class RecordReader:
         return found[0] if found else None
 
     async def list(
-        self, limit: int = 50, before: str | None = None, *, trunk: str | None = None, agent: str | None = None
+        self, limit: int = 50, before: str | None = None, query: RecordQuery | None = None
     ) -> "list[CallRecord]":
         """The newest records first, `limit` at most, older than the identifier `before`. Raises RecordsError."""
-        query = select(*record_columns).order_by(calls.c.id.desc()).limit(limit)
+        conditions = [] if query is None else query.conditions()
         if before is not None:
-            query = query.where(calls.c.id < before)
-        if trunk is not None:
-            query = query.where(calls.c.trunk == trunk)
-        if agent is not None:
-            query = query.where(calls.c.agent == agent)
-        return await self._select(query)
+            conditions.append(calls.c.id < before)
+        return await self._select(select(*record_columns).where(*conditions).order_by(calls.c.id.desc()).limit(limit))
 
     async def _select(self, query: Any) -> "builtins.list[CallRecord]":
         try:

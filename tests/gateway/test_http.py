@@ -13,7 +13,9 @@ from trunkline.gateway.errors import CallRefused, GatewayError, RecordsError
 from trunkline.gateway.http import AdminServer, LiveCall, Readiness
 from trunkline.gateway.http_guard import is_local
 from trunkline.gateway.record import CallRecord
+from trunkline.gateway.record_search import RecordQuery
 from trunkline.gateway.records import RecordsHealth
+from trunkline.gateway.records_table import row_of
 
 TOKEN = "a token that nobody guesses"
 
@@ -60,11 +62,11 @@ class FakeRecords:
     async def get(self, call_id: str) -> CallRecord | None:
         return next((row for row in await self.list(9) if row.id == call_id), None)
 
-    async def list(self, limit=50, before=None, *, trunk=None, agent=None) -> list[CallRecord]:
+    async def list(self, limit=50, before=None, query: RecordQuery | None = None) -> list[CallRecord]:
         if self.broken:
             raise RecordsError("the call records cannot be read: disk I/O error")
         rows = [row for row in self.rows if before is None or row.id < before]
-        return [row for row in rows if trunk in (None, row.trunk) and agent in (None, row.agent)][:limit]
+        return [row for row in rows if query is None or query.admits(row_of(row, ""))][:limit]
 
 
 class Api:
@@ -283,3 +285,26 @@ async def test_an_address_in_use_is_named():
         other = HttpConfig.model_validate({"listen": f"127.0.0.1:{api.port}"})
         with pytest.raises(GatewayError, match=rf"127.0.0.1:{api.port}: cannot listen: Address already in use; "):
             await AdminServer(other, api.gateway, api.records).start()
+
+
+async def test_an_export_has_every_call_that_the_search_finds():
+    async with running() as client:
+        client.records.rows = [record(f"{index:04}", agent="a" if index % 2 else "b") for index in range(1000, 0, -1)]
+        url = f"http://127.0.0.1:{client.port}/api/calls"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{url}.csv", params={"agent": "a"}) as response:
+                assert response.content_type == "text/csv"
+                lines = (await response.text()).splitlines()
+            async with session.get(f"{url}.json", params={"agent": "a"}) as response:
+                found = msgspec.convert(await response.json(), list[CallRecord])
+        assert [one.id for one in found] == [f"{index:04}" for index in range(999, 0, -2)]
+        assert [line.split(",")[0] for line in lines] == ["id", *(one.id for one in found)]
+
+
+async def test_an_export_without_a_database_is_a_problem_not_half_a_file():
+    async with running() as client:
+        client.records.broken = True
+        status, problem, _ = await client.request("GET", "/api/calls.csv")
+        assert (status, problem["status"]) == (503, 503)
+        status, _, _ = await client.request("GET", "/api/calls.csv?limit=3")
+        assert status == 400

@@ -17,6 +17,7 @@ from trunkline.gateway import records
 from trunkline.gateway.errors import RecordsError
 from trunkline.gateway.ids import CallIds
 from trunkline.gateway.record import CallRecord, Media, Received, Sent, Setup, Turn
+from trunkline.gateway.record_search import RecordQuery
 from trunkline.gateway.records import STOPPED_UNEXPECTEDLY, RecordStore
 from trunkline.gateway.records_reader import RecordReader
 from trunkline.gateway.records_table import record_of, row_of, upsert
@@ -151,8 +152,8 @@ async def test_the_list_pages_by_identifier_and_filters(tmp_path):
         newest = list(reversed(all_records))
         assert await store.list(2) == newest[:2]
         assert await store.list(2, before=newest[1].id) == newest[2:4]
-        assert await store.list(trunk="a") == [record for record in newest if record.trunk == "a"]
-        assert await store.list(agent="agent3") == [all_records[3]]
+        assert await store.list(query=RecordQuery(trunk="a")) == [record for record in newest if record.trunk == "a"]
+        assert await store.list(query=RecordQuery(agent="agent3")) == [all_records[3]]
 
 
 async def test_calls_of_a_gateway_that_died_are_closed_at_the_next_start(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from trunkline.gateway.errors import RecordsError
 from trunkline.gateway.ids import CallIds
 from trunkline.gateway.record import CallRecord, Media, Received, Turn
+from trunkline.gateway.record_search import RecordQuery
 from trunkline.gateway.records import STOPPED_UNEXPECTEDLY, RecordStore
 from trunkline.gateway.records_reader import RecordReader
 
@@ -112,7 +113,7 @@ async def test_records_come_back_and_the_end_wins(url, tmp_path):
 
     reader = RecordReader(url)
     assert await reader.get(ended.id) == ended
-    assert (await reader.list(1, trunk="vonage"))[0] == ended
+    assert (await reader.list(1, query=RecordQuery(trunk="vonage")))[0] == ended
     await reader.close()
 
 
