@@ -131,7 +131,8 @@ class Dialog:
             transport = "tls"
         if transport not in ("udp", "tcp", "tls"):
             return [flow]
-        named = Flow(transport, host, uri.port or DEFAULT_PORT[transport])
+        fixed = uri.transport is not None or (flow.fixed and transport == flow.transport)
+        named = Flow(transport, host, uri.port or DEFAULT_PORT[transport], fixed)
         if not is_name and not flow.reliable:
             return [named]
         if (named.transport, named.host) == (flow.transport, flow.host):

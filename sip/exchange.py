@@ -13,6 +13,9 @@ from .transaction_layer import TransactionLayer
 
 DATAGRAM_LIMIT = 1300
 """Octets from which a request prefers a stream (RFC 3261 §18.1.1: 200 less than the path MTU of an Ethernet)."""
+FIXED_DATAGRAM_LIMIT = 65000
+"""The same where the peer's URI says `;transport=udp`: whoever wrote it knows what the peer listens on, and a SYN into a
+firewall costs a caller seconds. IP cuts the datagram into fragments; what is larger fits into none."""
 _VIA_ROOM = 110
 STREAM_RETRY = 600.0
 """Seconds for which a peer that refused TCP is not asked again."""
@@ -103,7 +106,8 @@ class Exchange:
             self._attempt.authorize(request)
         self._fallback = None
         flow = self.flow
-        if may_stream and flow.transport == "udp" and len(request.to_bytes()) + _VIA_ROOM > DATAGRAM_LIMIT:
+        limit = FIXED_DATAGRAM_LIMIT if flow.fixed else DATAGRAM_LIMIT
+        if may_stream and flow.transport == "udp" and len(request.to_bytes()) + _VIA_ROOM > limit:
             stream = Flow("tcp", flow.host, flow.port)
             if not self._refusals.holds(stream, now):
                 self._fallback, flow = flow, stream

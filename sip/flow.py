@@ -1,6 +1,6 @@
 """Where a SIP message comes from or goes to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Transport = Literal["udp", "tcp", "tls"]
@@ -17,6 +17,8 @@ class Flow:
     host: str
     """Numeric address; IPv6 without brackets."""
     port: int
+    fixed: bool = field(default=False, compare=False, repr=False)
+    """The URI that led here named its transport (`;transport=udp`, RFC 3261 §19.1.1): no other is to be tried."""
 
     @property
     def reliable(self) -> bool:

@@ -5,6 +5,7 @@ import ipaddress
 import random
 import socket
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import dns.asyncresolver
@@ -102,6 +103,10 @@ class Resolver:
         except ParseError as error:
             raise LocalError(error.reason) from error
         wanted = self._wanted(parsed)
+        flows = await self._flows(parsed, wanted)
+        return flows if wanted is None else [replace(flow, fixed=True) for flow in flows]
+
+    async def _flows(self, parsed: SipUri, wanted: Transport | None) -> list[Flow]:
         if _is_numeric(parsed.host):
             transport = wanted or self._default(parsed)
             return [Flow(transport, parsed.host, parsed.port or DEFAULT_PORT[transport])]

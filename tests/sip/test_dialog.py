@@ -159,6 +159,19 @@ def test_next_hops(contact, flow, targets):
     assert target_of(contact, flow) == targets
 
 
+@pytest.mark.parametrize(
+    ("contact", "flow", "fixed"),
+    [
+        ("sip:a@192.0.2.1;transport=udp", SOURCE, True),
+        ("sip:a@192.0.2.1", SOURCE, False),
+        ("sip:a@192.0.2.1", Flow("udp", "192.0.2.1", 5060, fixed=True), True),
+        ("sip:a@192.0.2.7", Flow("tcp", "192.0.2.1", 5060, fixed=True), False),
+    ],
+)
+def test_a_named_transport_is_not_left(contact, flow, fixed):
+    assert target_of(contact, flow)[0].fixed is fixed
+
+
 def test_headers_in_a_contact_do_not_reach_the_request_uri():
     dialog = called(contact="Contact: <sip:ann@192.0.2.1;method=INVITE?Subject=x>\r\n")
     assert str(dialog.request("BYE").uri) == "sip:ann@192.0.2.1"

@@ -201,3 +201,18 @@ def test_srv_by_priority_then_drawn_by_weight():
     ordered = order_srv(records, rng)
     assert ordered[-1].target == "last"
     assert sorted(ordered) == sorted(records)
+
+
+@pytest.mark.parametrize(
+    ("uri", "fixed"),
+    [
+        ("sip:192.0.2.1;transport=udp", True),
+        ("sip:192.0.2.1", False),
+        ("sip:two.test:5060;transport=tcp", True),
+        ("sip:srv.test;transport=udp", True),
+        ("sip:trunk.test", False),
+    ],
+)
+async def test_a_flow_knows_whether_the_uri_named_its_transport(uri, fixed):
+    async with name_server() as server:
+        assert {flow.fixed for flow in await resolver(server).resolve(uri)} == {fixed}

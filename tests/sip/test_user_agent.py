@@ -314,12 +314,12 @@ def test_options_finds_a_peer_dead():
 # Large requests
 
 
-def large(net: Network, node) -> None:
+def large(net: Network, node, *, fixed: bool = False, octets: int = 1500) -> None:
     node.ua.invite(
         "sip:bob@192.0.2.2",
         from_="<sip:ann@192.0.2.1>",
-        targets=[Flow("udp", "192.0.2.2", 5060)],
-        sdp=b"v=0\r\n" + b"a=x\r\n" * 300,
+        targets=[Flow("udp", "192.0.2.2", 5060, fixed)],
+        sdp=b"v=0\r\n" + b"a=x\r\n" * (octets // 5),
         now=net.now,
     )
 
@@ -345,6 +345,15 @@ def test_and_by_udp_after_all_where_tcp_is_refused_which_is_remembered():
     net.run(0.1)
     assert len(bob.of(IncomingInvite)) == 2
     assert ann.ua.counters["flows_failed"] == 1
+
+
+@pytest.mark.parametrize(("octets", "transport"), [(1500, "udp"), (60000, "udp"), (64900, "tcp")])
+def test_a_uri_that_names_udp_is_taken_at_its_word_as_far_as_a_datagram_holds(octets, transport):
+    net = Network()
+    ann, bob = net.add("192.0.2.1"), net.add("192.0.2.2")
+    large(net, ann, fixed=True, octets=octets)
+    net.run(0.1)
+    assert bob.one(IncomingInvite).source.transport == transport
 
 
 # Learned addresses
