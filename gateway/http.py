@@ -28,9 +28,8 @@ from .errors import GatewayError
 from .http_guard import Problem, bears, guard, json_response, problems
 from .record import CallRecord
 from .record_export import exported
-from .record_search import RecordQuery
+from .record_search import RecordQuery, searchable
 from .records import RecordsHealth
-from .records_table import row_of
 from .reload import Reload
 
 BODY_LIMIT = 64 * 1024
@@ -208,6 +207,9 @@ class AdminServer:
             found = {record.id: msgspec.to_builtins(record) for record in past} | found
         ids = sorted(found, reverse=True)
         shown = ids[: query.limit]
+        for call_id in shown:
+            # hours of slices, a thousand times over: a call's own page has them
+            del found[call_id]["timeline"]
         more = shown[-1] if len(ids) > len(shown) else None
         return json_response({"calls": [found[call_id] for call_id in shown], "next": more})
 
@@ -264,7 +266,7 @@ def _query(request: web.Request, kind: type[Q]) -> Q:
 
 
 def _fits(record: CallRecord, query: CallQuery) -> bool:
-    return (query.before is None or record.id < query.before) and query.admits(row_of(record, ""))
+    return (query.before is None or record.id < query.before) and query.admits(searchable(record))
 
 
 def _live_body(call: LiveCall) -> dict[str, Any]:

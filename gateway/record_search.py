@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, or_
 
-from .records_table import calls
+from .record import CallRecord
+from .records_table import calls, worst_mos
 
 
 class RecordQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,7 @@ class RecordQuery(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def admits(self, row: Mapping[str, Any]) -> bool:
-        """The same of one row (records_table.row_of)."""
+        """The same of one row (records_table.row_of), or of `searchable(record)`."""
         wanted = (("trunk", self.trunk), ("agent", self.agent), ("direction", self.direction))
         if any(value is not None and row[name] != value for name, value in wanted):
             return False
@@ -72,6 +73,21 @@ class RecordQuery(msgspec.Struct, frozen=True, kw_only=True):
             return False
         reason = (self.reason or "").lower()
         return not reason or reason == row["ended_by"] or reason in (row["end_reason"] or "").lower()
+
+
+def searchable(record: CallRecord) -> dict[str, Any]:
+    """What a query looks at, of a call that is not in the database yet; a row holds a whole conversation."""
+    return {
+        "trunk": record.trunk,
+        "agent": record.agent,
+        "direction": record.direction,
+        "from": record.from_,
+        "to": record.to,
+        "started_at": record.started_at,
+        "mos": worst_mos(record),
+        "ended_by": record.ended_by,
+        "end_reason": record.end_reason,
+    }
 
 
 def _utc(text: str | None) -> str:

@@ -61,9 +61,13 @@ record_columns = [calls.c[name] for name in _FIELDS]
 
 def row_of(record: CallRecord, gateway: str) -> dict[str, Any]:
     """The row of a record as it stands now; shares nothing with it."""
-    row = _storable(msgspec.to_builtins(record))
+    return _storable(msgspec.to_builtins(record)) | {"gateway": gateway, "mos": worst_mos(record)}
+
+
+def worst_mos(record: CallRecord) -> float | None:
+    """The column `mos`."""
     known = [mos for mos in (record.media.received.mos_cq, record.media.sent.mos_cq) if mos is not None]
-    return row | {"gateway": gateway, "mos": min(known, default=None)}
+    return min(known, default=None)
 
 
 def completed(row: Mapping[str, Any]) -> dict[str, Any]:
