@@ -14,7 +14,7 @@ from .transaction_layer import TransactionLayer
 DATAGRAM_LIMIT = 1300
 """Octets from which a request prefers a stream (RFC 3261 §18.1.1: 200 less than the path MTU of an Ethernet)."""
 FIXED_DATAGRAM_LIMIT = 65000
-"""The same where the peer's URI says `;transport=udp`: whoever wrote it knows what the peer listens on, and a SYN into a
+"""The same where the URI says `;transport=udp`: whoever wrote it knows what the peer listens on, and a SYN into a
 firewall costs a caller seconds. IP cuts the datagram into fragments; what is larger fits into none."""
 _VIA_ROOM = 110
 STREAM_RETRY = 600.0
