@@ -238,6 +238,23 @@ async def _read_records(path: Path, read: Any) -> Any:
 
 
 @app.command()
+def top(
+    config: ConfigOption = DEFAULT_CONFIG,
+    once: Annotated[bool, typer.Option("--once", help="One picture instead of a live view.")] = False,
+) -> None:
+    """The running gateway at a glance, once a second: calls, quality, trunks, alerts. Ctrl-C ends it."""
+    asyncio.run(_top(config, once))
+
+
+async def _top(path: Path, once: bool) -> None:
+    from .http_client import AdminClient
+    from .top import run as watch
+
+    async with AdminClient(load_tables(path, "gateway", "http").http) as client:
+        await watch(client, _console(), once=once)
+
+
+@app.command()
 def demo(
     calls: Annotated[int, typer.Option(min=1, max=100, help="Calls at once.")] = 1,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="About how long each call lasts.")] = 20,

@@ -16,6 +16,16 @@ POLL_S = 0.5
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
+class Snapshot(msgspec.Struct):
+    """What the gateway says of itself at one moment."""
+
+    ready: bool
+    reasons: list[str]
+    parts: dict[str, str]
+    calls: list[dict[str, Any]]
+    alerts: list[dict[str, Any]]
+
+
 class AdminClient:
     """Speaks to the gateway of one configuration; an asynchronous context manager."""
 
@@ -58,7 +68,28 @@ class AdminClient:
             raise
         return answer["changed"], answer["restart"]
 
+    async def snapshot(self) -> Snapshot:
+        """The gateway as it stands. Raises CallRefused, GatewayError."""
+        # one that is not ready says so with 503, and still what is wrong
+        _, state = await self._answer("GET", "/readyz")
+        calls = await self._request("GET", "/api/calls?live=true&limit=1000")
+        # a gateway may run without alerts
+        _, alerts = await self._answer("GET", "/api/alerts?state=open")
+        return Snapshot(
+            ready=bool(state.get("ready")),
+            reasons=state.get("reasons", []),
+            parts=state.get("parts", {}),
+            calls=calls["calls"],
+            alerts=alerts.get("alerts", []),
+        )
+
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        status, answer = await self._answer(method, path, body)
+        if status >= 400:
+            raise CallRefused(status, str(answer.get("detail", f"HTTP status {status}")))
+        return answer
+
+    async def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         try:
             async with self._session.request(method, self._base + path, json=body) as response:
                 answer = await response.json(content_type=None)
@@ -71,6 +102,4 @@ class AdminClient:
             raise GatewayError(f"what answers at {self._base} is no gateway; check [http] listen") from None
         if not isinstance(answer, dict):
             raise GatewayError(f"what answers at {self._base} is no gateway; check [http] listen")
-        if status >= 400:
-            raise CallRefused(status, str(answer.get("detail", f"HTTP status {status}")))
-        return answer
+        return status, answer
