@@ -3,6 +3,7 @@
 GatewayError
  ├─ ConfigError     the configuration cannot be used; one line for each problem (exit code 2)
  ├─ RecordsError    the call records cannot be opened or read
+ ├─ FlightError     a kept call is not there or cannot be read
  ├─ WorkerError     the media workers do not start
  ├─ CallRefused     a call that was asked for over HTTP or the command line is not placed
  └─ AlertRefused    an alert is not acknowledged, a channel not tested
@@ -25,6 +26,10 @@ class ConfigError(GatewayError):
 
 class RecordsError(GatewayError):
     """The database of call records cannot be opened or read."""
+
+
+class FlightError(GatewayError):
+    """A kept call (its flight recording) is not there, or is not one that this program wrote."""
 
 
 class WorkerError(GatewayError):
