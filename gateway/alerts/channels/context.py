@@ -18,7 +18,7 @@ class ChannelContext:
     gateway: str
     """`[gateway] name`."""
     console_url: str | None
-    """Address of the console as a person reaches it, without a final slash; None when there is none to point to."""
+    """Address of the console as a person reaches it; None when there is none to point to."""
     http: Callable[[], aiohttp.ClientSession]
     """The process's session, made when it is first asked for; whoever gives it closes it."""
     dial: Dial | None = None
@@ -27,8 +27,11 @@ class ChannelContext:
 
     def alert_url(self, alert_id: str) -> str | None:
         """Where the console shows this alert."""
-        return f"{self.console_url}/alerts/{alert_id}" if self.console_url else None
+        return self._page(f"alerts/{alert_id}")
 
     def call_url(self, call_id: str) -> str | None:
         """Where the console shows this call."""
-        return f"{self.console_url}/calls/{call_id}" if self.console_url else None
+        return self._page(f"calls/{call_id}")
+
+    def _page(self, path: str) -> str | None:
+        return f"{self.console_url.rstrip('/')}/{path}" if self.console_url else None
