@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from .durable import append_durably
+
 
 class Spool:
     """`records.spool.jsonl`. A row that was acknowledged is on disk (fsync); a failed append leaves no half line."""
@@ -37,15 +39,7 @@ class Spool:
 
     def append(self, rows: list[dict[str, Any]]) -> None:
         """Add rows. Raises OSError, and then none of them is in the file."""
-        with self.path.open("ab") as file:
-            size = file.tell()
-            try:
-                file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError:
-                os.truncate(self.path, size)
-                raise
+        append_durably(self.path, b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
     def take(self) -> bool:
         """Set what is spooled apart for replay; False when there is nothing. An unfinished replay comes first."""
