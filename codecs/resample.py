@@ -19,6 +19,8 @@ from .errors import CodecError
 
 RATES = (8000, 16000, 24000, 48000)
 """Hz."""
+SYNTHESIS_RATE = 22050
+"""Hz; what speech synthesis gives. Converted from only: its matrix is large, and no call needs it."""
 _ATTENUATION_DB = 78.0
 _PASSBAND = 0.85
 """Flat up to this part of the lower Nyquist frequency: 3.4 kHz for telephony."""
@@ -81,7 +83,7 @@ def _design(in_rate: int, out_rate: int) -> _Design:
 
 
 class Resampler:
-    """8, 16, 24 or 48 kHz to another of these. Chunks of any size; the cut between chunks never shows in the output.
+    """8, 16, 24 or 48 kHz (or 22.05 kHz) to one of the first four. Chunks of any size; the cut between chunks never shows in the output.
 
     After n input samples exactly ceil(n · out_rate / in_rate) samples have come out; the sound in them is `latency`
     output samples late. `flush` gives the `latency` samples that are still inside, and starts afresh.
@@ -90,9 +92,9 @@ class Resampler:
     __slots__ = ("_buffer", "_design", "_given", "in_rate", "latency", "out_rate")
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
-        """Rates in Hz. Raises CodecError for a rate other than these four."""
-        for rate in (in_rate, out_rate):
-            if rate not in RATES:
+        """Rates in Hz. Raises CodecError for any other rate."""
+        for rate, known in ((in_rate, (*RATES, SYNTHESIS_RATE)), (out_rate, RATES)):
+            if rate not in known:
                 raise CodecError(f"cannot resample {rate} Hz: the rates are 8000, 16000, 24000 and 48000 Hz")
         self.in_rate = in_rate
         self.out_rate = out_rate

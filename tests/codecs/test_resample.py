@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.codecs.errors import CodecError
-from trunkline.codecs.resample import RATES, Resampler
+from trunkline.codecs.resample import RATES, SYNTHESIS_RATE, Resampler
 
-PAIRS = [(a, b) for a in RATES for b in RATES if a != b]
+PAIRS = [(a, b) for a in RATES for b in RATES if a != b] + [(SYNTHESIS_RATE, 8000)]
 
 
 def tone(hz: float, rate: int, seconds: float = 1.0, amplitude: float = 16000) -> np.ndarray:
