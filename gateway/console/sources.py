@@ -1,4 +1,4 @@
-"""What the console asks of the gateway's other parts. Nothing here waits, but for the records and the disk."""
+"""What the console asks of the gateway's other parts."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,19 +10,18 @@ from ..flight.ladder import LadderLine
 class SipLadder(Protocol):
     """The flight recorder, as far as the console reads it."""
 
-    async def ladder(self, call_id: str) -> Sequence[LadderLine] | None:
-        """The SIP messages of a call, live or kept, oldest first; None when nothing is kept of it. Waits for the disk
-        only."""
+    def ladder(self, call_id: str) -> Sequence[LadderLine] | None:
+        """The SIP messages of a call, live or kept, oldest first; None when nothing is kept of it."""
         ...
 
 
 class Alerts(Protocol):
-    """The alert service, as far as the console reads it."""
+    """The alert service, as far as the console uses it."""
 
-    def list(self) -> Sequence[Alert]:
-        """Every open alert, and the last ones that are resolved, in any order; 200 at most."""
+    def list(self, state: str = "open", limit: int = 50) -> list[Alert]:
+        """The newest first: those that are not resolved (`open`), or the last resolved ones, too (`all`)."""
         ...
 
-    def acknowledge(self, alert_id: str, by: str) -> bool:
-        """Somebody owns it now; False when there is no such open alert."""
+    async def acknowledge(self, alert_id: str, by: str) -> Alert:
+        """Somebody owns it now. Raises AlertRefused (404 unknown, 409 resolved already)."""
         ...

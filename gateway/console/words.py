@@ -1,0 +1,130 @@
+"""How the console writes numbers, times and figures. What comes from the network is escaped by the templates."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from ..record import CallRecord
+
+HIDDEN = "•"
+POOR_BELOW = 3.6
+"""MOS below which many users are dissatisfied (G.107 Annex B: R 70)."""
+FAIR_BELOW = 4.03
+"""MOS below which some users are dissatisfied (G.107 Annex B: R 80)."""
+SLOW_TURN_MS = 1000.0
+"""An answer that takes longer feels late."""
+UNKNOWN = "–"
+_DIGITS_LEAST = 3
+_USER = re.compile(r"(?i)\b(sips?:|tel:)([^@;>\s?]+)(?=@|[;>\s?]|$)")
+_SIP_HOST = re.compile(r"[\d.]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?|[\w-]+(\.[\w-]+)+(:\d+)?|localhost(:\d+)?")
+_QUOTED = re.compile(r'"[^"\r\n]*"(?=\s*<)')
+
+
+class Mask:
+    """Numbers with their middle hidden: `+1415•••••23`. With `show` they stay as they are."""
+
+    def __init__(self, show: bool) -> None:
+        self.show = show
+
+    def number(self, number: str | None) -> str:
+        """A number, or the user part of a SIP URI; a whole URI keeps its host."""
+        if not number:
+            return "unknown"
+        if self.show:
+            return number
+        scheme, found, rest = number.partition(":")
+        if found and scheme.lower() in ("sip", "sips", "tel"):
+            user, at, host = rest.partition("@")
+            return f"{scheme}:{self._hidden(user) if at or scheme == 'tel' else user}{at}{host}"
+        return self._hidden(number)
+
+    def _hidden(self, user: str) -> str:
+        if user.lower() in ("anonymous", "unknown", "unavailable"):
+            return user
+        if sum(character.isdigit() for character in user) < _DIGITS_LEAST:
+            return user[:1] + HIDDEN * 3
+        plus = user[: user.startswith("+")]
+        digits = user[len(plus) :]
+        head = digits[: min(4, max(0, len(digits) - 7))]
+        tail = digits[-2:]
+        return plus + head + HIDDEN * (len(digits) - len(head) - len(tail)) + tail
+
+    def key(self, digit: str) -> str:
+        """A key that the caller pressed: it may be part of a secret of theirs."""
+        return digit if self.show else HIDDEN
+
+    def text(self, text: str, numbers: Iterable[str | None] = ()) -> str:
+        """A sentence in which these numbers may stand."""
+        if self.show:
+            return text
+        for number in sorted({number for number in numbers if number and len(number) > _DIGITS_LEAST}, key=len)[::-1]:
+            text = text.replace(number, self.number(number))
+        return text
+
+    def sip(self, text: str, numbers: Iterable[str | None] = ()) -> str:
+        """A SIP message: users of its URIs, display names, and these numbers wherever they stand."""
+        if self.show:
+            return text
+        text = _USER.sub(self._uri_user, text)
+        return self.text(_QUOTED.sub(f'"{HIDDEN * 3}"', text), numbers)
+
+    def _uri_user(self, found: re.Match[str]) -> str:
+        scheme, user = found[1], found[2]
+        follows = found.string[found.end() : found.end() + 1]
+        if follows != "@" and scheme.lower() != "tel:" and _SIP_HOST.fullmatch(user):
+            return found[0]
+        return scheme + self._hidden(user)
+
+
+def far_number(record: CallRecord) -> str | None:
+    """The person's number: the caller of an inbound call, the called one of an outbound call."""
+    return record.from_ if record.direction == "inbound" else record.to
+
+
+def clock(seconds: float | None) -> str:
+    """`0:07`, `12:05`, `1:02:03`."""
+    if seconds is None:
+        return UNKNOWN
+    minutes, second = divmod(max(0, int(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def epoch(timestamp: str | None) -> float | None:
+    """Unix seconds of an RFC 3339 time; None when there is none, or it is no such time."""
+    if timestamp is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def time_of_day(timestamp: str | None) -> str:
+    """`03:04:05`, UTC."""
+    return timestamp[11:19] if timestamp and len(timestamp) >= 19 else UNKNOWN
+
+
+def date_and_time(timestamp: str | None) -> str:
+    """`2026-01-02 03:04:05`, UTC."""
+    return timestamp[:19].replace("T", " ") if timestamp and len(timestamp) >= 19 else UNKNOWN
+
+
+def figure(value: float | None, digits: int = 0, unit: str = "") -> str:
+    """A measured value with its unit, a dash for what was not measured."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.{digits}f}{' ' if unit else ''}{unit}"
+
+
+def share(value: float | None) -> str:
+    """0 to 1 as per cent."""
+    return UNKNOWN if value is None else f"{100 * value:.{1 if value < 0.1 else 0}f} %"
+
+
+def grade(mos: float | None) -> str:
+    """`good`, `fair` or `poor`; empty when there is no MOS."""
+    if mos is None:
+        return ""
+    return "poor" if mos < POOR_BELOW else "fair" if mos < FAIR_BELOW else "good"
