@@ -10,17 +10,25 @@ import structlog
 from pydantic import Field, SecretStr
 
 from ...config_tables import Table
-from ...messages import Announcement
+from ...errors import CallRefused
+from ...messages import Announcement, KeyAnswer
 from ...record import CallRecord
+from ..announcement import speakable, worded
 from .base import Answer, Channel, Delivery, DeliveryError
 
 log = structlog.get_logger(__name__)
+
+ANSWERS: dict[str, Answer] = {"1": "acknowledged", "2": "next"}
+"""What the keys mean."""
+_PERSON = {408: "nobody answered", 480: "nobody answered", 486: "busy", 487: "nobody answered", 600: "busy"}
+_DECLINED = frozenset({603, 607, 608})
+"""What the person, or the telephone, said: another trunk would hear the same."""
 
 
 class TelephoneConfig(Table):
     """`[alerts.channels.NAME]` with `kind = "telephone"`."""
 
-    kind: Literal["telephone"] = "telephone"
+    kind: Literal["telephone"]
     to: SecretStr = Field(min_length=1)
     """The person's number, or a SIP URI. It is private: no log and no error shows it; the call's record has it."""
     trunk: str | None = None
@@ -45,7 +53,7 @@ class Dial(Protocol):
 
 
 class Telephone(Channel):
-    """One person's telephone (channels.base.Channel)."""
+    """One person's telephone."""
 
     def __init__(self, name: str, config: TelephoneConfig, gateway: str, dial: Dial) -> None:
         """`name` of the channel; `gateway` is `[gateway] name`, as it is said."""
@@ -59,7 +67,73 @@ class Telephone(Channel):
 
     async def deliver(self, delivery: Delivery) -> Answer | None:
         """Call, and return what the person pressed when the call is over. Raises DeliveryError."""
-        raise DeliveryError("the telephone is not there yet")
+        if delivery.action not in ("trigger", "test"):
+            return None
+        trunks = candidates(self._dial.trunks_up(), self._config.trunk, delivery.alert.trunk)
+        if not trunks:
+            raise DeliveryError(f"{self._name}: no trunk is up")
+        announcement = await self._announcement(delivery)
+        refused: list[str] = []
+        for trunk in trunks:
+            record = await self._call(trunk, announcement)
+            log.info(
+                "page over", channel=self._name, alert=delivery.alert.id, call=record.id, trunk=trunk, dtmf=record.dtmf
+            )
+            if (answer := answer_of(record)) is not None or heard_out(record):
+                return answer
+            reason = self._failure(record)
+            refused.append(f"trunk {trunk}: {reason}")
+            if record.answered_at is not None or record.sip_status in _PERSON or record.sip_status in _DECLINED:
+                break
+        raise DeliveryError(f"{self._name}: {'; '.join(refused)}")
 
     async def close(self) -> None:
         """Nothing is held between calls."""
+
+    async def _announcement(self, delivery: Delivery) -> Announcement:
+        from ..speech import prompt, spoken  # libav comes with it, which other commands need not wait for
+
+        wording = worded(delivery, self._gateway)
+        return Announcement(
+            text=wording.text,
+            speech=await spoken(wording),
+            repeat=self._config.repeat,
+            keys={
+                "1": KeyAnswer("acknowledged by key 1", prompt("acknowledged")),
+                "2": KeyAnswer("passed to the next person by key 2", prompt("next")),
+            },
+            farewell=prompt("farewell"),
+        )
+
+    async def _call(self, trunk: str, announcement: Announcement) -> CallRecord:
+        number = self._config.to.get_secret_value()
+        try:
+            return await self._dial.announce(number, trunk, announcement, self._config.ring_s)
+        except CallRefused as refused:
+            if refused.status == 400:
+                reason = "to is neither a number nor a SIP URI"
+                raise DeliveryError(f"{self._name}: {reason}", permanent=True) from None
+            raise DeliveryError(f"{self._name}: {refused.reason}", retry_after_s=refused.retry_after_s) from None
+
+    def _failure(self, record: CallRecord) -> str:
+        """Why nobody could be told, without the number, which a far end may put into its words."""
+        if record.answered_at is not None:
+            return f"the call was cut off: {record.end_reason}"
+        known = _PERSON.get(record.sip_status or 0)
+        reason = speakable((record.end_reason or "").replace(self._config.to.get_secret_value(), "…"))
+        return f"{known} ({reason})" if known else reason
+
+
+def candidates(up: list[str], preferred: str | None, about: str | None) -> list[str]:
+    """The trunks to try, best first: the one that the alert is about only when it is the last."""
+    return sorted(up, key=lambda trunk: (trunk == about, trunk != preferred))
+
+
+def answer_of(record: CallRecord) -> Answer | None:
+    """The first key that means something."""
+    return next((ANSWERS[key] for key in record.dtmf if key in ANSWERS), None)
+
+
+def heard_out(record: CallRecord) -> bool:
+    """True when the call went as a call should: somebody, or a machine, could hear what was said."""
+    return record.answered_at is not None and record.ended_by in ("agent", "callee")
