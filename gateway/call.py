@@ -42,6 +42,7 @@ from .messages import (
     MediaAlarm,
     MediaParameters,
     OpenLeg,
+    RtcpSeen,
     SendDtmf,
     SetMedia,
     SliceEnded,
@@ -169,7 +170,7 @@ class Call:
             self.record.timeline.slices.append(event.slice)
         elif isinstance(event, Happened):
             self.record.timeline.moments.append(event.moment)
-        else:
+        elif not isinstance(event, RtcpSeen):
             self._mailbox.put_nowait(event)
 
     # The story

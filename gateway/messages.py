@@ -58,6 +58,8 @@ class Configure(msgspec.Struct, tag=True):
     recordings_dir: str
     gateway: dict[str, Any] = {}
     """The `[gateway]` table, for the worker's logs."""
+    rtcp: bool = False
+    """Whether somebody wants each RTCP datagram of the legs that open from now on, as RtcpSeen."""
 
 
 ANNOUNCEMENT = "announcement"
@@ -250,12 +252,63 @@ class LegStatus(msgspec.Struct, tag=True):
     counts: LegCounts = msgspec.field(default_factory=LegCounts)
 
 
+class RtcpSeen(msgspec.Struct, tag=True):
+    """One RTCP datagram of a leg, as it came or went; said only when Configure asked for it."""
+
+    call_id: str
+    received: bool
+    remote_host: str
+    remote_port: int
+    local_port: int
+    at: float
+    """Unix time, seconds."""
+    data: bytes
+
+
+class FarEndMetrics(msgspec.Struct):
+    """What the far end said of itself by RTCP XR (RFC 3611 section 4.7); rates and densities are 0 to 1."""
+
+    discard_rate: float
+    burst_density: float | None = None
+    gap_density: float | None = None
+    end_system_delay_ms: float | None = None
+    r_factor: float | None = None
+    mos_lq: float | None = None
+    mos_cq: float | None = None
+
+
+class MediaPath(msgspec.Struct):
+    """Between which two streams a call was, and what of their quality the record has no place for."""
+
+    local_port: int
+    local_ssrc: int
+    remote_host: str
+    remote_port: int
+    remote_ssrc: int | None
+    """None when nothing was received."""
+    payload_type: int
+    clock_rate: int
+    packet_ms: float
+    """Length of a received packet."""
+    expected: int
+    """Packets that should have been received."""
+    burst_density: float
+    """Share of the packets within bursts of loss (RFC 3611 section 4.7.2, Gmin 16) that were missing, 0 to 1."""
+    burst_ms: float
+    """Mean length of a burst."""
+    gap_density: float
+    gap_ms: float
+    far_end: FarEndMetrics | None = None
+
+
 class LegClosed(msgspec.Struct, tag=True):
     """The leg is gone; its ports are free. The last word on its media."""
 
     call_id: str
     report: MediaReport
     counts: LegCounts = msgspec.field(default_factory=LegCounts)
+    path: MediaPath | None = None
+    """None when media never had a place to go."""
 
 
 class WorkerStatus(msgspec.Struct, tag=True):
@@ -282,6 +335,7 @@ Fact = (
     | MediaAlarm
     | SliceEnded
     | Happened
+    | RtcpSeen
     | LegStatus
     | LegClosed
     | WorkerStatus

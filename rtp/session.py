@@ -27,7 +27,7 @@ from .events import (
     SourceLocked,
     StreamChanged,
 )
-from .loss_runs import LossRuns
+from .loss_runs import BurstMetrics, LossRuns
 from .packet import MARKER, Fields, is_rtcp, parse
 from .ring import NOTHING, Chunk, FrameRing
 from .rtcp import ReportBlock, SenderReport
@@ -78,6 +78,8 @@ class RtpSession:
         self.settled: Address | None = None
         self.sending = True
         self.route = 0
+        self.on_rtcp: Callable[[bool, bool, Address, bytes], None] | None = None
+        """Told of each RTCP datagram that is taken or sent: received, on the RTP port, far end, octets."""
         self._sender = RtpSender(random)
         self.packet = self._sender.packet
         """`packet(payload, samples, marker=False) -> bytes`: the next media packet; the clock advances by `samples`."""
@@ -259,7 +261,7 @@ class RtpSession:
 
     def _receive_other(self, data: bytes, source: Address, now: float) -> Sequence[Chunk]:
         if is_rtcp(data):
-            self.receive_rtcp(data, source, now)
+            self.receive_rtcp(data, source, now, muxed=True)
             return NOTHING
         return self._reject("malformed")
 
@@ -267,8 +269,8 @@ class RtpSession:
         self._rejected[reason] = self._rejected.get(reason, 0) + 1
         return NOTHING
 
-    def receive_rtcp(self, data: bytes, source: Address, now: float) -> None:
-        """One datagram from the RTCP port. Taken only from the host of the media."""
+    def receive_rtcp(self, data: bytes, source: Address, now: float, *, muxed: bool = False) -> None:
+        """One datagram from the RTCP port, or `muxed` on the RTP port. Taken only from the host of the media."""
         hosts = [address[0] for address in (self._source, self._lock.negotiated) if address]
         if source[0] not in hosts:
             self._reject("foreign")
@@ -278,6 +280,8 @@ class RtpSession:
         except ParseError:
             self._reject("rtcp")
             return
+        if self.on_rtcp is not None:
+            self.on_rtcp(True, muxed, source, data)
         if self._source not in (None, self._lock.negotiated) and source[0] == hosts[0] and not self._mux:
             self.rtcp_destination = source
         ssrc = self._ssrc if self._stream is not None else None
@@ -417,6 +421,26 @@ class RtpSession:
     @property
     def _missing(self) -> int:
         return self._expected - self._packets
+
+    @property
+    def ssrc(self) -> int:
+        """Of what we send."""
+        return self._sender.ssrc
+
+    @property
+    def remote_ssrc(self) -> int | None:
+        """Of the stream that is received now."""
+        return self._ssrc if self._stream is not None else None
+
+    @property
+    def packet_s(self) -> float:
+        """Length of a received packet, seconds."""
+        return self._ring.packet_s
+
+    def bursts(self) -> BurstMetrics:
+        """Bursts and gaps of what the listener missed so far (RFC 3611 §4.7.2)."""
+        self._ring.flush_runs()
+        return self._runs.metrics()
 
     def report(self) -> ReceiveReport:
         """The received stream so far."""

@@ -200,6 +200,9 @@ class RtpTransport:
                 (self._rtp if muxed else self._rtcp).sendto(compound, destination)
         except OSError:
             self.send_errors += 1
+        else:
+            if session.on_rtcp is not None:
+                session.on_rtcp(False, muxed, destination, compound)
 
     def close(self, now: float) -> None:
         """Send RTCP BYE, stop reading, release the ports; idempotent."""

@@ -41,12 +41,13 @@ from ..messages import (
     LegStatus,
     MediaAlarm,
     MediaParameters,
+    RtcpSeen,
 )
 from ..record import Media, MediaReport, Setup
 from .conversation import TONE_ITEM, Conversation
 from .convert import Line, line_of
 from .downlink import Downlink
-from .figures import Figures
+from .figures import Figures, media_path
 from .functions import Functions
 from .recorder import Recorder
 from .sending import SendWatch
@@ -87,10 +88,11 @@ class MediaLeg:
         patience_s: float = 8.0,
         recording: Path | None = None,
         functions: Functions | None = None,
+        rtcp: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`recording` is the WAV to write, if any. Raises CodecError when the call's codec and the bridge's formats
-        cannot be brought together."""
+        """`recording` is the WAV to write, if any; with `rtcp` RTCP is told as RtcpSeen. Raises CodecError
+        when the call's codec and the bridge's formats cannot be brought together."""
         self.call_id = call_id
         self.report_codec: str | None = None
         self._bridge = bridge
@@ -101,6 +103,7 @@ class MediaLeg:
         self._log = log.bind(call=call_id)
         self._recording = recording
         self._recorder: Recorder | None = None
+        self._rtcp = rtcp
         self._session: RtpSession | None = None
         self._figures: Figures | None = None
         self._watch = SendWatch()
@@ -138,6 +141,8 @@ class MediaLeg:
         session = self._session
         if session is None:
             session = self._session = RtpSession(self._random, self.call_id, media, now)
+            if self._rtcp:
+                session.on_rtcp = self._rtcp_seen
             self._transport.start(session, self._uplink.take)
         else:
             # what the ring still holds is of the codec before
@@ -197,7 +202,8 @@ class MediaLeg:
         if self._recorder is not None:
             await self._recorder.close()
             report.recording = self._recorded
-        self._on_fact(LegClosed(self.call_id, report, self.counts()))
+        path = media_path(self._session, self._transport.local_port) if self._session is not None else None
+        self._on_fact(LegClosed(self.call_id, report, self.counts(), path))
         await self._conversation.close()
 
     def fail(self, status: int, reason: str) -> None:
@@ -267,6 +273,10 @@ class MediaLeg:
         session.set_direction(sending=self._sending, receiving=receiving, now=now)
         if self._figures is not None and not receiving:
             self._figures.received_slices.revived()
+
+    def _rtcp_seen(self, received: bool, muxed: bool, far_end: tuple[str, int], data: bytes) -> None:
+        local_port = self._transport.local_port + (0 if muxed else 1)
+        self._on_fact(RtcpSeen(self.call_id, received, *far_end, local_port, time.time(), data))
 
     # The clock
 

@@ -83,6 +83,7 @@ class MediaWorker:
         self._port_range: tuple[int, int] | None = None
         self._bind_host = ""
         self._recordings = Path()
+        self._rtcp = False
         self._closing: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
         """For the functions of agents."""
@@ -144,6 +145,7 @@ class MediaWorker:
             self._ports = PortRange(order.port_first, order.port_last, random=self._random)
         self._bind_host = order.bind_host
         self._recordings = Path(order.recordings_dir)
+        self._rtcp = order.rtcp
         self._on_fact(WorkerReady(os.getpid()))
 
     def _take_agent(self, name: str, table: dict[str, Any]) -> None:
@@ -204,6 +206,7 @@ class MediaWorker:
             patience_s=config.patience_s,
             recording=self._recordings / f"{order.call_id}.wav" if config.recording else None,
             functions=Functions(config.tools, context, self._http_session),
+            rtcp=self._rtcp,
         )
 
     def _http_session(self) -> aiohttp.ClientSession:
