@@ -37,7 +37,7 @@ class Hours(Written):
             raise ValueError(f"{_EXPECTED}, not {text!r}")
         first, _, last = hours.partition("-")
         start, end = _minutes(first), _minutes(last)
-        if start == DAY_MINUTES or start == end:
+        if start in (DAY_MINUTES, end):
             raise ValueError(f"{_EXPECTED}, not {text!r}")
         return {"days": _days(words[0]) if words else frozenset(range(7)), "start": start, "end": end, "text": text}
 
