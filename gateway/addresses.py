@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 
 Transport = Literal["udp", "tcp"]
 DEFAULT_SIP_PORT = 5060
+DEFAULT_HEP_PORT = 9060
+"""By custom of Homer's collectors."""
 
 _HOST = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
 _LISTEN_URL = re.compile(rf"(?P<transport>[a-z]+)://{_HOST}(?::(?P<port>\d{{1,5}}))?")
@@ -82,6 +84,23 @@ class ListenUrl(Written):
 
     def __str__(self) -> str:
         return f"{self.transport}://{bracketed(self.host)}:{self.port}"
+
+
+class CollectorUrl(Written):
+    """`udp://homer.example.com:9060`: where datagrams go."""
+
+    host: str
+    port: int = Field(default=DEFAULT_HEP_PORT, ge=1, le=65535)
+
+    @classmethod
+    def fields_of(cls, text: str) -> dict[str, Any]:
+        match = _LISTEN_URL.fullmatch(text)
+        if match is None or match["transport"] != "udp":
+            raise ValueError("expected a URL such as udp://homer.example.com:9060")
+        return {"host": match["host"].strip("[]"), "port": int(match["port"] or DEFAULT_HEP_PORT)}
+
+    def __str__(self) -> str:
+        return f"udp://{bracketed(self.host)}:{self.port}"
 
 
 class SipServer(Written):

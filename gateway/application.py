@@ -21,8 +21,10 @@ from ..sip.errors import SipError
 from .config import Config, load_config
 from .errors import CallRefused, ConfigError, GatewayError
 from .gauges import RecordsGauges
+from .hep_mirror import HepCounters, HepMirror
 from .http import AdminServer
 from .logs import configure_logs
+from .observer import Observer
 from .records import RecordStore
 from .reload import Reload, plan
 from .service import Service
@@ -61,8 +63,14 @@ class Application:
         """`file` is where the configuration comes from, and where a reload looks again."""
         self.config = config
         self.records = RecordStore(config.records_url, state_dir=config.gateway.state_dir, gateway=config.gateway.name)
-        self.switch = Switch(config, self.records)
+        observers: list[Observer] = []
+        self.mirror = HepMirror(config.hep, config.gateway.name, config.rtp.bind) if config.hep.collector else None
+        if self.mirror is not None:
+            observers.append(self.mirror)
+        self.switch = Switch(config, self.records, observers)
         self.switch.metrics.watch(RecordsGauges(self.records))
+        if self.mirror is not None:
+            self.switch.metrics.watch(HepCounters(self.mirror))
         self.http = AdminServer(config.http, self.switch, self.records, self.reload)
         self.service = Service(self.switch)
         self._file = file
@@ -73,6 +81,8 @@ class Application:
             await self.records.start()
             # before the switch: what cannot be bound is found before the trunks send calls
             await self.http.start()
+            if self.mirror is not None:
+                await self.mirror.start()
             await self.switch.start()
         except BaseException:
             await self.stop()
@@ -124,6 +134,8 @@ class Application:
         """Idempotent."""
         await self.http.stop()
         await self.switch.stop()
+        if self.mirror is not None:
+            await self.mirror.stop()
         await self.records.close()
 
 

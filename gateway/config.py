@@ -34,7 +34,9 @@ from .config_problems import Problem, describe, problem_error, problems_of, reso
 from .config_tables import (
     AlertsConfig,
     GatewayConfig,
+    HepConfig,
     HttpConfig,
+    QualityReportConfig,
     RecordsConfig,
     RouteConfig,
     RtpConfig,
@@ -48,7 +50,9 @@ __all__ = [
     "AlertsConfig",
     "Config",
     "GatewayConfig",
+    "HepConfig",
     "HttpConfig",
+    "QualityReportConfig",
     "RecordsConfig",
     "RouteConfig",
     "RtpConfig",
@@ -109,6 +113,8 @@ class Config(BaseSettings):
     routes: list[RouteConfig] = []
     http: HttpConfig = Field(default_factory=HttpConfig)
     records: RecordsConfig = Field(default_factory=RecordsConfig)
+    hep: HepConfig = Field(default_factory=HepConfig)
+    quality_report: QualityReportConfig = Field(default_factory=QualityReportConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
 
     @classmethod

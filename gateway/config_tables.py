@@ -9,7 +9,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
-from .addresses import HostPort, ListenUrl, PortRange, SipServer, is_loopback
+from ..sip.errors import ParseError
+from ..sip.uri import SipUri
+from .addresses import CollectorUrl, HostPort, ListenUrl, PortRange, SipServer, is_loopback
 
 Codec = Literal["opus", "PCMU", "PCMA"]
 
@@ -189,6 +191,44 @@ class RecordsConfig(Table):
         if url.get_secret_value().startswith("postgresql:") and importlib.util.find_spec("asyncpg") is None:
             raise ValueError("PostgreSQL needs the asyncpg package; install trunkline[postgresql]")
         return url
+
+
+class HepConfig(Table):
+    """`[hep]`: SIP and RTCP are mirrored to a Homer collector."""
+
+    collector: CollectorUrl | None = None
+    """`udp://HOST:PORT` of the collector; None mirrors nothing."""
+    capture_id: int = Field(default=2001, ge=0, le=0xFFFFFFFF)
+    """Names this gateway at the collector, beside `[gateway] name`."""
+    password: SecretStr | None = None
+    """What the collector asks its agents for; it travels in clear."""
+
+
+class QualityReportConfig(Table):
+    """`[quality_report]`: a report of each answered call's quality by SIP PUBLISH (RFC 6035)."""
+
+    collector: str | None = None
+    """SIP URI that the reports go to: `sip:vq@host:port;transport=udp`; None sends none."""
+    username: str | None = Field(default=None, min_length=1)
+    """Answers the collector's challenges, with the password; None answers with the account of the call's trunk."""
+    password: SecretStr | None = None
+
+    @field_validator("collector")
+    @classmethod
+    def _sip_uri(cls, collector: str | None) -> str | None:
+        try:
+            uri = SipUri.parse(collector) if collector is not None else None
+        except ParseError:
+            uri = None
+        if collector is not None and (uri is None or uri.scheme != "sip" or uri.transport not in (None, "udp", "tcp")):
+            raise ValueError("expected a SIP URI such as sip:vq@collector.example.com:5060;transport=udp")
+        return collector
+
+    @model_validator(mode="after")
+    def _whole_account(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("an account has a username and a password; add the other one")
+        return self
 
 
 class AlertsConfig(Table):

@@ -201,6 +201,7 @@ class Switch:
             port_last=config.rtp.ports.last,
             recordings_dir=str(config.gateway.recordings_dir),
             gateway=config.gateway.model_dump(mode="json"),
+            rtcp=config.hep.collector is not None,
         )
 
     # Who may come in
