@@ -55,6 +55,23 @@ class SliceScore:
 _NOTHING = Counters(0, 0)
 
 
+def _missed(begin: Counters, end: Counters) -> tuple[float, float]:
+    """Percent lost or discarded of what was expected between the two, and BurstR."""
+    expected = end.expected - begin.expected
+    # A late packet may first have been counted as lost: the difference can be negative.
+    missing = end.lost + end.discarded - begin.lost - begin.discarded
+    missing = min(max(0, missing), expected)
+    return 100 * missing / expected, burst_ratio(expected, missing, max(0, end.runs - begin.runs))
+
+
+def score_between(impairment: Impairment | None, begin: Counters, end: Counters) -> Score | None:
+    """Listening quality from one count to a later one; None below 50 expected packets and without figures for the
+    codec."""
+    if impairment is None or end.expected - begin.expected < ENOUGH:
+        return None
+    return rate(impairment, impaired(impairment, *_missed(begin, end)))
+
+
 class PerceivedImpairment:
     """Ie,eff as a listener feels it, and its mean over time."""
 
@@ -158,11 +175,7 @@ class CallQuality:
         if impairment is None:
             return None
         expected = counters.expected - begin.expected
-        # A late packet may first have been counted as lost: the difference can be negative.
-        missing = counters.lost + counters.discarded - begin.lost - begin.discarded
-        missing = min(max(0, missing), expected)
-        ppl = 100 * missing / expected
-        burst_r = burst_ratio(expected, missing, counters.runs - begin.runs)
+        ppl, burst_r = _missed(begin, counters)
         ie = impaired(impairment, ppl, burst_r)
         self._expected += expected
         self._perceived.hold(ie, active)

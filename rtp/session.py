@@ -34,6 +34,7 @@ from .rtcp import ReportBlock, SenderReport
 from .sender import RtpSender
 from .source_lock import Position, SourceLock, is_unspecified
 from .statistics import DelayVariation, ReceivedStream
+from .tap import Tap
 from .telephone_event import EventReceiver
 from .watch import Absence, DirectionWatch
 
@@ -80,6 +81,8 @@ class RtpSession:
         self.route = 0
         self.on_rtcp: Callable[[bool, bool, Address, bytes], None] | None = None
         """Told of each RTCP datagram that is taken or sent: received, on the RTP port, far end, octets."""
+        self.tap: Tap | None = None
+        """Told of every RTP packet and RTCP datagram, whether taken or not."""
         self._sender = RtpSender(random)
         self.packet = self._sender.packet
         """`packet(payload, samples, marker=False) -> bytes`: the next media packet; the clock advances by `samples`."""
@@ -174,9 +177,13 @@ class RtpSession:
         except ParseError:
             return self._receive_other(data, source, now)
         if fields[3] == self._ssrc and (source is self._source or source == self._source):
+            if self.tap is not None:
+                self.tap.received(fields, source, now)
             return self._take(fields, now)
         if is_rtcp(data):
             return self._receive_other(data, source, now)
+        if self.tap is not None:
+            self.tap.received(fields, source, now)
         return self._admit(fields, source, now)
 
     def _take(self, fields: Fields, now: float) -> Sequence[Chunk]:
@@ -271,6 +278,8 @@ class RtpSession:
 
     def receive_rtcp(self, data: bytes, source: Address, now: float, *, muxed: bool = False) -> None:
         """One datagram from the RTCP port, or `muxed` on the RTP port. Taken only from the host of the media."""
+        if self.tap is not None:
+            self.tap.rtcp_received(data, source, now)
         hosts = [address[0] for address in (self._source, self._lock.negotiated) if address]
         if source[0] not in hosts:
             self._reject("foreign")
@@ -375,12 +384,18 @@ class RtpSession:
         only."""
         if not self.rtcp_due(now):
             return None
-        return self._control.compound(self._block(now), self._sender_report(wallclock), now, wallclock)
+        return self._compound(now, wallclock)
 
     def bye(self, now: float, wallclock: float) -> bytes:
         """The last RTCP compound, with BYE. No more media is expected: what was measured so far is final."""
         self._delay.flush()
-        return self._control.compound(self._block(now), self._sender_report(wallclock), now, wallclock, bye=True)
+        return self._compound(now, wallclock, bye=True)
+
+    def _compound(self, now: float, wallclock: float, *, bye: bool = False) -> bytes:
+        data = self._control.compound(self._block(now), self._sender_report(wallclock), now, wallclock, bye=bye)
+        if self.tap is not None:
+            self.tap.rtcp_sent(data, now, wallclock)
+        return data
 
     def _block(self, now: float) -> ReportBlock | None:
         """Our report on the far end's stream, if anything came since the last one."""
@@ -441,6 +456,11 @@ class RtpSession:
         """Bursts and gaps of what the listener missed so far (RFC 3611 §4.7.2)."""
         self._ring.flush_runs()
         return self._runs.metrics()
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Datagrams not taken, by reason; see ReceiveReport.rejected."""
+        return dict(self._rejected)
 
     def report(self) -> ReceiveReport:
         """The received stream so far."""

@@ -107,6 +107,10 @@ class MediaClock:
             self._timer = None
         self._schedule = None
 
+    def late_max_ms(self) -> float:
+        """The worst lateness of a slot since it was last taken, ms."""
+        return self._late_max * 1000
+
     def take_late_max_ms(self) -> float:
         """The worst lateness of a slot since the last call, ms."""
         late, self._late_max = self._late_max, 0.0

@@ -74,6 +74,10 @@ class ConversationOwner(Protocol):
         """When the caller was last heard to speak."""
         ...
 
+    def happened(self, kind: str, detail: str = "") -> None:
+        """Something for the call's timeline."""
+        ...
+
 
 class Conversation:
     """From dialling the speech service to the last word."""
@@ -193,6 +197,7 @@ class Conversation:
             self._owner.conversation_failed(503, reason)
             return
         self._log.error("speech service lost", reason=reason)
+        self._owner.happened("provider_error", reason)
         self.lost = True
         self._responding = False
         self.queue.finish_first()
@@ -287,10 +292,12 @@ class Conversation:
     def _service_error(self, event: ServiceError) -> None:
         self.errors += 1
         self._error = event.code
+        self._owner.happened("provider_error", event.code)
         self._log.warning("speech service reports an error", code=event.code, message=event.message)
 
     def _reconnected(self, event: Reconnected) -> None:
         self.reconnects += 1
+        self._owner.happened("reconnected", event.reason)
         self._responding = False
         self.queue.finish_all()
         self._log.warning("speech service lost and regained", reason=event.reason)
@@ -319,11 +326,13 @@ class Conversation:
             return
         heard = self.queue.flush()
         self.bridge.interrupt(heard)
-        self.turns.interrupted([item.item_id for item in heard])
+        if self.turns.interrupted([item.item_id for item in heard]):
+            self._owner.happened("barge_in", f"heard {sum(item.heard_ms for item in heard):.0f} ms")
         self.turns.caller_started(event.item_id)
 
     def _tool(self, call: ToolCall) -> None:
         """hang_up is done here, other functions by a task of their own: speech goes on meanwhile."""
+        self._owner.happened("tool", call.name)
         if call.name == HANG_UP:
             self._end("agent", "hang_up")
             self._tool_done(call, {"ok": True}, self._monotonic())

@@ -4,18 +4,23 @@ from collections.abc import Callable
 
 from ..bridges.base import Bridge
 from .convert import Line, converter, silent_frame
+from .echo import SENT_EVERY, UNMEASURED, EchoMeter
 from .level import LevelMeter
 from .playout import PlayoutQueue
 from .recorder import Recorder
-
-LEVEL_EVERY = 5
-"""The agent's level is for the eye only: one frame in five is measured."""
 
 
 class Downlink:
     """The agent's direction of one leg: one payload a tick, there is always something to send."""
 
-    def __init__(self, bridge: Bridge, queue: PlayoutQueue, line: Line, on_item: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        queue: PlayoutQueue,
+        line: Line,
+        echo: EchoMeter,
+        on_item: Callable[[str, float], None],
+    ) -> None:
         """`on_item` hears of the first frame of each item. Raises CodecError when bridge and line do not fit."""
         self.meter = LevelMeter()
         self.recorder: Recorder | None = None
@@ -23,6 +28,7 @@ class Downlink:
         """The last packet carried the agent's speech."""
         self._bridge = bridge
         self._queue = queue
+        self._echo = echo
         self._on_item = on_item
         self._playing: str | None = None
         self._restart = True
@@ -56,8 +62,9 @@ class Downlink:
         self._restart = True
         self.talking = False
         self._playing = None
-        if self.recorder is not None:
-            for _ in range(periods):
+        for _ in range(periods):
+            self._echo.sent(UNMEASURED)
+            if self.recorder is not None:
                 self.recorder.agent(self._silent)
 
     def _speech(self, frame: bytes, now: float) -> bytes:
@@ -69,8 +76,12 @@ class Downlink:
             if playing is not None:
                 self._on_item(playing, now)
         self._count += 1
-        if self._count % LEVEL_EVERY == 0:
-            self.meter.update(self._line.level(frame))
+        if self._count % SENT_EVERY == 0:
+            level = self._line.level(frame)
+            self.meter.update(level)
+            self._echo.sent(level)
+        else:
+            self._echo.sent(UNMEASURED)
         if self.recorder is not None:
             self.recorder.agent(frame)
         return frame
@@ -82,6 +93,7 @@ class Downlink:
             frame = self._convert(self._silent_output)
         self.talking = False
         self._playing = None
+        self._echo.sent(UNMEASURED)
         if self.recorder is not None:
             self.recorder.agent(frame)
         return frame

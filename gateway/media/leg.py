@@ -42,15 +42,20 @@ from ..messages import (
     MediaAlarm,
     MediaParameters,
     RtcpSeen,
+    SliceEnded,
 )
 from ..record import Media, MediaReport, Setup
 from .conversation import TONE_ITEM, Conversation
 from .convert import Line, line_of
 from .downlink import Downlink
+from .echo import EchoMeter
 from .figures import Figures, media_path
 from .functions import Functions
+from .lateness import Lateness
+from .moments import Moments
 from .recorder import Recorder
 from .sending import SendWatch
+from .slice_report import SliceReport
 from .uplink import Uplink
 
 log = structlog.get_logger(__name__)
@@ -89,10 +94,11 @@ class MediaLeg:
         recording: Path | None = None,
         functions: Functions | None = None,
         rtcp: bool = False,
+        lateness: Lateness | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`recording` is the WAV to write, if any; with `rtcp` RTCP is told as RtcpSeen. Raises CodecError
-        when the call's codec and the bridge's formats cannot be brought together."""
+        """`recording` is the WAV to write, if any; with `rtcp` RTCP is told as RtcpSeen; `lateness` is the
+        worker's. Raises CodecError when the call's codec and the bridge's formats cannot be brought together."""
         self.call_id = call_id
         self.report_codec: str | None = None
         self._bridge = bridge
@@ -106,6 +112,10 @@ class MediaLeg:
         self._rtcp = rtcp
         self._session: RtpSession | None = None
         self._figures: Figures | None = None
+        self._slices: SliceReport | None = None
+        self._moments = Moments(call_id, on_fact, monotonic)
+        self._lateness = lateness or Lateness()
+        self._echo = EchoMeter()
         self._watch = SendWatch()
         self._digits: list[str] = []
         self._keys: EventSender | None = None
@@ -114,12 +124,14 @@ class MediaLeg:
         self._queue = self._conversation.queue
         self._spec = spec
         self._line = line_of(spec)
-        self._uplink = Uplink(bridge, self._line)
-        self._downlink = Downlink(bridge, self._queue, self._line, self._item_begins)
+        self._uplink = Uplink(bridge, self._line, self._echo)
+        self._downlink = Downlink(bridge, self._queue, self._line, self._echo, self._item_begins)
         self._answered_at: float | None = None
         self._first_audio_ms: float | None = None
         self._sending = False
         self._status_due = monotonic() + random.random() * STATUS_INTERVAL
+        self._due = self._status_due
+        """When a status or a slice is due, whichever is first."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -159,6 +171,7 @@ class MediaLeg:
             return
         now = self._monotonic()
         self._answered_at = now
+        self._moments.answered(now)
         self._conversation.answer()
         self._uplink.open = True
         if self._recording is not None:
@@ -185,6 +198,7 @@ class MediaLeg:
     def caller_key(self, digit: str) -> None:
         """A key that the caller pressed, from RTP or from signalling."""
         self._digits.append(digit)
+        self._moments.happened("dtmf", digit)
         self._bridge.send_dtmf(digit)
 
     async def close(self) -> None:
@@ -196,6 +210,8 @@ class MediaLeg:
         self._transport.close(now)
         if self._figures is not None:
             self._figures.close(now)
+        if self._slices is not None and (rest := self._slices.close(now)) is not None:
+            self._on_fact(SliceEnded(self.call_id, rest))
         if self._line.undecodable:
             self._log.warning("payloads that the codec could not decode were concealed", count=self._line.undecodable)
         report = self.report()
@@ -228,11 +244,16 @@ class MediaLeg:
     def last_speech(self) -> float | None:
         return self._uplink.detector.last_speech
 
+    def happened(self, kind: str, detail: str = "") -> None:
+        self._moments.happened(kind, detail)
+
     def _item_begins(self, item_id: str, now: float) -> None:
         """The first packet of an item leaves."""
         if item_id == TONE_ITEM:
             return
-        self._conversation.turns.agent_heard(item_id, now, self._uplink.detector.last_speech)
+        turn = self._conversation.turns.agent_heard(item_id, now, self._uplink.detector.last_speech)
+        if turn is not None:
+            self._moments.happened("turn", turn)
         if self._first_audio_ms is None and self._answered_at is not None:
             self._first_audio_ms = (now - self._answered_at) * 1000
 
@@ -248,11 +269,22 @@ class MediaLeg:
             self._recorder.use(line.format)
         if self._figures is not None:
             self._figures.change(self._spec.name, now)
+        self._moments.happened("codec", self._spec.name)
 
     def _rate(self, now: float) -> None:
         """Quality is that of the answered call."""
         if self._figures is None and self._session is not None and self._answered_at is not None:
             self._figures = Figures(self._spec.name, self._session, now)
+            self._slices = SliceReport(
+                self._figures,
+                self._echo,
+                self._lateness,
+                lambda: self._queue.underruns,
+                receiving=self._uplink.listening,
+                sending=self._sending,
+                now=now,
+            )
+            self._due = min(self._due, self._slices.due)
 
     def _direct(self, parameters: MediaParameters, session: RtpSession, now: float) -> None:
         event_clock = parameters.event_clock_rate or parameters.codec.clock_rate
@@ -271,8 +303,9 @@ class MediaLeg:
         # before the answer nothing need come, and on hold music may: their absence is no alarm
         receiving = self._uplink.listening and self._answered_at is not None
         session.set_direction(sending=self._sending, receiving=receiving, now=now)
-        if self._figures is not None and not receiving:
-            self._figures.received_slices.revived()
+        if self._slices is not None:
+            self._slices.received.due(receiving, now)
+            self._slices.sent.due(self._sending, now)
 
     def _rtcp_seen(self, received: bool, muxed: bool, far_end: tuple[str, int], data: bytes) -> None:
         local_port = self._transport.local_port + (0 if muxed else 1)
@@ -292,8 +325,8 @@ class MediaLeg:
             if self._answered_at is not None:
                 self._send(session, now, skipped)
         self._conversation.poll(now)
-        if now >= self._status_due:
-            self._second(now)
+        if now >= self._due:
+            self._timed(now)
 
     def tick_failed(self, error: Exception) -> None:
         self.fail(500, f"media failed: {type(error).__name__}")
@@ -326,11 +359,11 @@ class MediaLeg:
                 self._on_fact(Dtmf(self.call_id, key.digit, duration_ms))
             case ReceiveDead():
                 self._receive_dead(event, session)
-                if self._figures is not None:
-                    self._figures.received_slices.died(self._monotonic() - event.silent_s)
+                if self._slices is not None:
+                    self._slices.received.died(self._monotonic() - event.silent_s)
             case ReceiveAlive(silent_s=silent_s, source=source):
-                if self._figures is not None:
-                    self._figures.received_slices.revived()
+                if self._slices is not None:
+                    self._slices.received.revived(self._monotonic())
                 detail = f"audio from {source[0]}:{source[1]} again after {silent_s:.1f} s"
                 self._alarm("received", False, detail)
             case SourceLocked(source=source, previous=previous):
@@ -356,16 +389,25 @@ class MediaLeg:
         self._alarm("received", True, detail)
 
     def _alarm(self, direction: str, dead: bool, detail: str) -> None:
+        self._moments.happened("dead" if dead else "alive", direction)
         self._on_fact(MediaAlarm(self.call_id, direction, dead, detail))
 
-    # Once a second
+    # Once a second, and every 10 s
+
+    def _timed(self, now: float) -> None:
+        slices = self._slices
+        if slices is not None and now >= slices.due:
+            self._on_fact(SliceEnded(self.call_id, slices.end(now)))
+        if now >= self._status_due:
+            self._second(now)
+        self._due = self._status_due if slices is None else min(self._status_due, slices.due)
 
     def _second(self, now: float) -> None:
         self._status_due = max(self._status_due + STATUS_INTERVAL, now)
         session = self._session
         if self._figures is not None and session is not None:
             self._figures.update(now)
-            self._watch_sending(session)
+            self._watch_sending(session, now)
         if self._recorder is not None:
             self._recorder.flush()
         status = LegStatus(
@@ -379,7 +421,7 @@ class MediaLeg:
         )
         self._on_fact(status)
 
-    def _watch_sending(self, session: RtpSession) -> None:
+    def _watch_sending(self, session: RtpSession, now: float) -> None:
         if not self._sending:
             self._watch.pause()
             return
@@ -388,6 +430,11 @@ class MediaLeg:
         )
         if change is not None:
             self._alarm("sent", *change)
+        if self._slices is not None:
+            if self._watch.dead:
+                self._slices.sent.died(now)
+            else:
+                self._slices.sent.revived(now)
 
     def _speaker(self, now: float) -> str:
         detector = self._uplink.detector
@@ -425,12 +472,12 @@ class MediaLeg:
             provider_reconnects=conversation.reconnects,
             provider_lost=int(conversation.lost),
         )
-        if self._figures is not None:
-            received, sent = self._figures.received_slices, self._figures.sent_slices
+        if self._slices is not None:
+            received, sent = self._slices.received, self._slices.sent
             counts.received_good, counts.received_bad = received.good, received.bad
             counts.sent_good, counts.sent_bad = sent.good, sent.bad
         if self._session is not None:
-            counts.rejected = self._session.report().rejected
+            counts.rejected = self._session.rejected
         return counts
 
 

@@ -82,22 +82,29 @@ class TurnLog:
         turn.agent_items.append(item_id)
         self._turn_of_item[item_id] = turn
 
-    def agent_heard(self, item_id: str, now: float, last_speech: float | None) -> None:
-        """The first RTP packet of an item left. `last_speech` serves where no service told that the caller stopped."""
+    def agent_heard(self, item_id: str, now: float, last_speech: float | None) -> str | None:
+        """The first RTP packet of an item left; what that was, for the timeline, when it is the first of an answer.
+
+        `last_speech` serves where no service told that the caller stopped."""
         turn = self._turn_of_item.get(item_id)
         if turn is None or turn.answered:
-            return
+            return None
         turn.answered = True
         spoken = turn.last_speech if turn.stopped is not None else last_speech
         if turn.has_caller and spoken is not None and now - spoken >= 0:
             turn.latency_ms = (now - spoken) * 1000
+            return f"latency {turn.latency_ms:.0f} ms"
+        return "" if turn.has_caller else "greeting"
 
-    def interrupted(self, item_ids: list[str]) -> None:
-        """The caller cut these items short. An answer that nobody heard yet is not interrupted: the caller goes on."""
+    def interrupted(self, item_ids: list[str]) -> bool:
+        """The caller cut these items short; whether that was an interruption. An answer that nobody heard yet is not
+        interrupted: the caller goes on."""
+        cut = False
         for item_id in item_ids:
             turn = self._turn_of_item.get(item_id)
             if turn is not None and turn.answered:
-                turn.interrupted = True
+                turn.interrupted = cut = True
+        return cut
 
     def caller_said(self, item_id: str, text: str, now: float) -> None:
         """A transcript of the caller: to the turn of its item, else to the oldest recent turn that lacks one."""

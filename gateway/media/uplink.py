@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from ...rtp.reframer import Reframer
 from ...rtp.ring import AUDIO, LOST, Chunk
 from ..bridges.base import Bridge
+from ..flight.leg_ring import LegRing
 from .convert import Line, converter, frame_octets
+from .echo import EchoMeter
 from .level import LevelMeter, SpeechDetector
 from .recorder import Recorder
 
@@ -17,7 +19,7 @@ from .recorder import Recorder
 class Uplink:
     """The caller's direction of one leg."""
 
-    def __init__(self, bridge: Bridge, line: Line) -> None:
+    def __init__(self, bridge: Bridge, line: Line, echo: EchoMeter) -> None:
         """Raises CodecError when line and bridge cannot be brought together."""
         self.detector = SpeechDetector()
         self.meter = LevelMeter()
@@ -26,7 +28,9 @@ class Uplink:
         """The call is answered; what came before (a ringing tone, an announcement) is not for the agent."""
         self.listening = True
         """Both directions are up. On hold the agent hears silence, and not the music."""
+        self.flight: LegRing | None = None
         self._bridge = bridge
+        self._echo = echo
         self.use(line)
 
     def use(self, line: Line) -> None:
@@ -47,6 +51,8 @@ class Uplink:
                 octets = line.received(payload)
             elif kind == LOST:
                 octets = line.lost(samples)
+                if self.flight is not None:
+                    self.flight.lost(samples, now)
             else:
                 octets = line.silence(samples)
             for frame in self._reframer.push(octets):
@@ -57,5 +63,6 @@ class Uplink:
         level = self._line.level(frame)
         self.detector.update(level, now)
         self.meter.update(level)
+        self._echo.received(level)
         if self.recorder is not None:
             self.recorder.caller(frame)

@@ -56,6 +56,7 @@ from ..record import MediaReport
 from .clock import MediaClock
 from .convert import preferred_format
 from .functions import Functions
+from .lateness import Lateness
 from .leg import MediaLeg
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class MediaWorker:
         self._clock = MediaClock()
         self._lag = LoopLag(self._lagged)
         self._lag_max = 0.0
+        self._lateness = Lateness(self._clock.late_max_ms)
         self._legs: dict[str, MediaLeg] = {}
         self._agents: dict[str, AgentConfig] = {}
         self._agent_problems: dict[str, str] = {}
@@ -206,6 +208,7 @@ class MediaWorker:
             patience_s=config.patience_s,
             recording=self._recordings / f"{order.call_id}.wav" if config.recording else None,
             functions=Functions(config.tools, context, self._http_session),
+            lateness=self._lateness,
             rtcp=self._rtcp,
         )
 
@@ -259,9 +262,11 @@ class MediaWorker:
 
     def _tell_status(self) -> None:
         lag_ms, self._lag_max = self._lag_max * 1000, 0.0
+        clock_late_ms = self._clock.take_late_max_ms()
+        self._lateness.second(time.monotonic(), clock_late_ms, lag_ms)
         status = WorkerStatus(
             legs=len(self._legs),
-            clock_late_max_ms=self._clock.take_late_max_ms(),
+            clock_late_max_ms=clock_late_ms,
             clock_skipped_ticks=self._clock.skipped_ticks,
             clock_ticks=self._clock.ticks,
             loop_lag_max_ms=lag_ms,
