@@ -138,5 +138,5 @@ def _why(alert: Alert) -> list[str]:
     for cause in alert.verdict.causes:
         name = cause.name.replace("_", " ")
         evidence = "; ".join(cause.evidence)
-        sentences.append(line(f"{name}, {cause.share:.0%} of the bad slices" + (f": {evidence}" if evidence else "")))
+        sentences.append(line(f"{name}, {cause.share * 100:.0f} % of the bad slices" + (f": {evidence}" if evidence else "")))
     return sentences
