@@ -26,6 +26,7 @@ from ..sip.events import (
 from ..sip.events import Event as SipEvent
 from ..sip.session import InviteSession
 from .config import Config
+from .flight.verdict import KEEP_ALL, KEEP_NONE, keep_leg
 from .messages import (
     Answered,
     CallerKey,
@@ -33,6 +34,7 @@ from .messages import (
     CodecSpec,
     Dtmf,
     Fact,
+    FlightRing,
     HangUp,
     Happened,
     LegClosed,
@@ -170,7 +172,7 @@ class Call:
             self.record.timeline.slices.append(event.slice)
         elif isinstance(event, Happened):
             self.record.timeline.moments.append(event.moment)
-        elif not isinstance(event, RtcpSeen):
+        elif not isinstance(event, RtcpSeen | FlightRing):
             self._mailbox.put_nowait(event)
 
     # The story
@@ -334,7 +336,7 @@ class Call:
         """Close a leg whose agent failed, so that the call can have another."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            worker.send(CloseLeg(self.id))
+            worker.send(CloseLeg(self.id, KEEP_NONE if self._config.flight.keep == KEEP_NONE else KEEP_ALL))
             late = CallOver("gateway", "media worker does not close the leg")
             try:
                 await self._wait((LegClosed, WorkerLost), CLOSE_TIMEOUT, late)
@@ -383,7 +385,7 @@ class Call:
         """Get the last word on the media, write the record, and be forgotten."""
         worker = self._worker
         if worker is not None and self.id in worker.legs:
-            worker.send(CloseLeg(self.id))
+            worker.send(CloseLeg(self.id, keep_leg(self._config.flight.keep, self.record)))
             try:
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     while True:

@@ -29,10 +29,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from .alerts.config import AlertsConfig
 from .bridges.base import AgentConfig, load, providers
 from .config_problems import Problem, describe, problem_error, problems_of, resolve_references
 from .config_tables import (
-    AlertsConfig,
     GatewayConfig,
     HepConfig,
     HttpConfig,
@@ -44,11 +44,13 @@ from .config_tables import (
     TrunkConfig,
 )
 from .errors import ConfigError
+from .flight.config import FlightConfig
 from .toml_lines import Location
 
 __all__ = [
     "AlertsConfig",
     "Config",
+    "FlightConfig",
     "GatewayConfig",
     "HepConfig",
     "HttpConfig",
@@ -113,6 +115,7 @@ class Config(BaseSettings):
     routes: list[RouteConfig] = []
     http: HttpConfig = Field(default_factory=HttpConfig)
     records: RecordsConfig = Field(default_factory=RecordsConfig)
+    flight: FlightConfig = Field(default_factory=FlightConfig)
     hep: HepConfig = Field(default_factory=HepConfig)
     quality_report: QualityReportConfig = Field(default_factory=QualityReportConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)

@@ -61,6 +61,11 @@ class GatewayConfig(Table):
         """Where the stereo WAV files of recorded calls go."""
         return self.state_dir / "recordings"
 
+    @property
+    def flight_dir(self) -> Path:
+        """Where the flight recorder keeps bad calls."""
+        return self.state_dir / "flight"
+
 
 class SipConfig(Table):
     """`[sip]`: where the gateway listens for signalling."""
@@ -229,12 +234,6 @@ class QualityReportConfig(Table):
         if (self.username is None) != (self.password is None):
             raise ValueError("an account has a username and a password; add the other one")
         return self
-
-
-class AlertsConfig(Table):
-    """`[alerts]`: no rules yet; the table may be empty or say that alerts are off."""
-
-    enabled: Literal[False] = False
 
 
 def _is_network(text: str) -> bool:

@@ -60,6 +60,8 @@ class Configure(msgspec.Struct, tag=True):
     """The `[gateway]` table, for the worker's logs."""
     rtcp: bool = False
     """Whether somebody wants each RTCP datagram of the legs that open from now on, as RtcpSeen."""
+    flight_octets: int = 0
+    """Memory of the flight recorder for each leg that opens from now on."""
 
 
 ANNOUNCEMENT = "announcement"
@@ -120,6 +122,8 @@ class CloseLeg(msgspec.Struct, tag=True):
     """End the media (RTCP BYE), close the bridge, report."""
 
     call_id: str
+    keep: str = "bad"
+    """When the leg hands its flight ring over: `all`, `bad` (its media were bad) or `none`."""
 
 
 class SendDtmf(msgspec.Struct, tag=True):
@@ -265,6 +269,14 @@ class RtcpSeen(msgspec.Struct, tag=True):
     data: bytes
 
 
+class FlightRing(msgspec.Struct, tag=True):
+    """What the flight recorder kept of a leg that closes, before LegClosed; said when CloseLeg wanted it."""
+
+    call_id: str
+    data: bytes
+    """gateway/flight/leg_ring.py `sealed`."""
+
+
 class FarEndMetrics(msgspec.Struct):
     """What the far end said of itself by RTCP XR (RFC 3611 section 4.7); rates and densities are 0 to 1."""
 
@@ -336,6 +348,7 @@ Fact = (
     | SliceEnded
     | Happened
     | RtcpSeen
+    | FlightRing
     | LegStatus
     | LegClosed
     | WorkerStatus

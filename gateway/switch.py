@@ -201,6 +201,7 @@ class Switch:
             port_last=config.rtp.ports.last,
             recordings_dir=str(config.gateway.recordings_dir),
             gateway=config.gateway.model_dump(mode="json"),
+            flight_octets=config.flight.call_kb * 1024 if config.flight.keep != "none" else 0,
             rtcp=config.hep.collector is not None,
         )
 

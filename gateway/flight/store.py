@@ -1,0 +1,66 @@
+"""The directory of kept calls: within its size and age, the oldest go first."""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import FlightError
+from .file import SUFFIX, Flight, packed, read, write
+
+_CALL_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class FlightStore:
+    """Every method waits for the disk: on a thread, or in a command of its own."""
+
+    def __init__(
+        self, directory: Path, max_octets: int, max_age_s: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` gives Unix time."""
+        self.directory = directory
+        self._max_octets = max_octets
+        self._max_age_s = max_age_s
+        self._clock = clock
+
+    def path(self, call_id: str) -> Path:
+        """Where a call is kept, if it is. Raises FlightError for what is no identifier of a call."""
+        if not _CALL_ID.fullmatch(call_id):
+            raise FlightError(f"{call_id!r} is not the identifier of a call")
+        return self.directory / f"{call_id}{SUFFIX}"
+
+    def read(self, call_id: str) -> Flight | None:
+        """None when it is not kept. Raises FlightError when it is, and cannot be read."""
+        path = self.path(call_id)
+        return read(path) if path.exists() else None
+
+    def open(self) -> None:
+        """Make the directory, and tidy up what an earlier run left. Raises OSError."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in self.directory.glob("*.tmp"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self.prune()
+
+    def keep(self, flight: Flight) -> None:
+        """Write one call, then make room. Raises OSError when it cannot be written."""
+        write(self.path(flight.header.call_id), packed(flight))
+        self.prune()
+
+    def prune(self) -> None:
+        """Remove what is too old, then the oldest until the rest fits. What cannot be removed stays."""
+        files: list[tuple[float, str, int, Path]] = []
+        for path in self.directory.glob(f"*{SUFFIX}"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                files.append((status.st_mtime, path.name, status.st_size, path))
+        files.sort()
+        total = sum(size for _, _, size, _ in files)
+        oldest = self._clock() - self._max_age_s
+        for modified, _, size, path in files:
+            if modified >= oldest and total <= self._max_octets:
+                return
+            with contextlib.suppress(OSError):
+                path.unlink()
+            total -= size
