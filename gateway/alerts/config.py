@@ -17,7 +17,7 @@ RUNGS_MOST = 8
 def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ValueError, OSError):
+    except (ValueError, OSError, KeyError):
         raise ValueError(f"there is no time zone {name!r}; use a name such as Europe/Berlin") from None
     return name
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.gateway.addresses import HostPort, ListenUrl, PortRange, SipServer, is_loopback
+from trunkline.gateway.alerts.config import AlertsConfig
 from trunkline.gateway.bridges.base import load as load_provider
 from trunkline.gateway.bridges.base import providers
 from trunkline.gateway.config import Config, load_config, load_tables, names_in
 from trunkline.gateway.config_problems import dotted
 from trunkline.gateway.config_tables import (
-    AlertsConfig,
     GatewayConfig,
     HttpConfig,
     RecordsConfig,
@@ -184,8 +184,33 @@ def test_rtp_advertises_its_own_address_or_that_of_sip(load):
             "[records]\nurl = 'mysql://u:hunter2@h/d'",
             "t.toml:2: records.url: expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
         ),
-        ("[alerts]\nenabled = true", "t.toml:2: alerts.enabled: must be False"),
-        ("[alerts]\nrules = []", "t.toml:2: alerts.rules: unknown key; remove it, or use one of: enabled"),
+        ("[alerts]\nenabled = 'maybe'", "t.toml:2: alerts.enabled: must be a valid boolean"),
+        ("[alerts]\noncall = []", "t.toml:2: alerts.oncall: unknown key; did you mean on_call?"),
+        (
+            "[alerts]\nnotify = ['chat']",
+            "t.toml:1: alerts: notify: there is no [alerts.channels.chat]; add it, or use one of: none",
+        ),
+        (
+            "[[alerts.on_call]]\nname = 'Ada'\nchannels = ['pager']",
+            "t.toml:1: alerts: on_call 'Ada': there is no [alerts.channels.pager]; add it, or use one of: none",
+        ),
+        (
+            "[[alerts.on_call]]\nname = 'Ada'\nchannels = []",
+            "t.toml:3: alerts.on_call[0].channels: list should have at least 1 item after validation, not 0",
+        ),
+        (
+            "[[alerts.on_call]]\nname = 'Ada'\nchannels = ['x']\ntimezone = 'Europe/Berlim'",
+            "t.toml:4: alerts.on_call[0].timezone: there is no time zone 'Europe/Berlim'; use a name such as",
+        ),
+        (
+            "[[alerts.on_call]]\nname = 'Ada'\nchannels = ['x']\nhours = ['Mon-Fry 08:00-18:00']",
+            "t.toml:4: alerts.on_call[0].hours[0]: there is no day 'Fry'; use Mon, Tue",
+        ),
+        (
+            "[[alerts.on_call]]\nname = 'Ada'\nchannels = ['x']\nhours = 'daily'",
+            "t.toml:4: alerts.on_call[0].hours: must be a valid list",
+        ),
+        ("[alerts.channels.x]\nkind = 'fax'", "t.toml:2: alerts.channels.x.kind: no such kind; use one of: pagerduty"),
         ("[gateway\n", "t.toml:1: not valid TOML: "),
         ("a = 1\na = 2\n", "t.toml:2: not valid TOML: Cannot overwrite a value; correct the syntax"),
     ],
