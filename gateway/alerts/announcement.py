@@ -16,20 +16,14 @@ SPELT_MAX = 24
 WORD, CLAUSE, SENTENCE = "word", "clause", "sentence"
 """Pauses between prompts; a prompt's name is none of these."""
 
-_NUMBER = re.compile(r"\+?\d(?:[ ().-]?\d){6,}")
+_NUMBER = re.compile(r"\+?\(?\d(?:[ ().-]{0,2}\d){6,}")
 # what is left is words, figures and the points between them: nothing that a synthesiser takes for an order
 _UNSPEAKABLE = re.compile(r"[^\w\s.,;:%'()/+-]|_")
-_PROMPT_OF_RULE = {
-    "quality": "quality",
-    "one_way_audio": "one_way_audio",
-    "trunk_down": "trunk_down",
-    "call_failures": "call_failures",
-    "turn_latency": "turn_latency",
-    "first_audio": "first_audio",
-    "provider_errors": "provider_errors",
-    "records": "records",
-    "host": "host",
-}
+_RULES = frozenset(
+    ("quality", "one_way_audio", "echo", "call_failures", "turn_latency", "first_audio", "provider_errors")
+    + ("trunk_down", "records", "host")
+)
+"""Rules whose prompt has their name."""
 _PROMPT_OF_SIGN = {"-": "dash", ".": "dot", "_": "underscore"}
 _PROMPT_OF_SUBJECT = {"trunk": "on_trunk", "agent": "with_agent"}
 
@@ -71,7 +65,7 @@ def speakable(text: str) -> str:
 def _trouble(alert: Alert) -> list[str]:
     kind, _, name = alert.subject.partition(" ")
     where = _named(_PROMPT_OF_SUBJECT[kind], name) if kind in _PROMPT_OF_SUBJECT else []
-    return [_PROMPT_OF_RULE.get(alert.rule, "other"), *where]
+    return [alert.rule if alert.rule in _RULES else "other", *where]
 
 
 def _causes(alert: Alert) -> list[str]:

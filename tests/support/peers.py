@@ -40,6 +40,7 @@ PEERS = {
         lambda: _program("baresip")() and (BARESIP_MODULES / "opus.so").exists(), "apt-get install baresip-core"
     ),
     "speech": Peer(SPEECH.is_dir, "apt-get install asterisk-core-sounds-en-wav"),
+    "espeak-ng": Peer(_program("espeak-ng"), "apt-get install espeak-ng"),
     "tshark": Peer(_program("tshark"), "apt-get install tshark"),
     "prometheus": Peer(lambda: _program("prometheus")() and _program("promtool")(), "apt-get install prometheus"),
     "alertmanager": Peer(
