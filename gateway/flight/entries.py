@@ -19,9 +19,11 @@ SENT, SENT_SIZE, SENT_NEXT = 4, 5, 6
 TICK, SECOND = 7, 8
 RTCP_RECEIVED, RTCP_SENT = 9, 10
 EVENT, LOST, NOTE = 11, 12, 13
+SLICE = 14
 
 AT: Final = struct.Struct("<Bd")
-"""RECEIVED_NEXT, SENT_NEXT, TICK (the leg was polled, nothing sent), SECOND (the figures were brought up to date)."""
+"""RECEIVED_NEXT, SENT_NEXT, TICK (the leg was polled, nothing sent), SECOND (the figures were brought up to date),
+SLICE (a slice ended)."""
 PACKET: Final = struct.Struct("<BdBHIIHHB")
 """RECEIVED, SENT: marker and payload type, sequence number, timestamp, SSRC, payload octets, samples, source."""
 SIZE: Final = struct.Struct("<BdHH")
@@ -89,7 +91,7 @@ class Rtcp(NamedTuple):
 
 
 class Happening(NamedTuple):
-    """TICK, SECOND, EVENT, LOST or NOTE; `value` is the number that goes with it."""
+    """TICK, SECOND, SLICE, EVENT, LOST or NOTE; `value` is the number that goes with it."""
 
     at: float
     kind: int
@@ -124,6 +126,7 @@ class _Reader:
             SENT_NEXT: self._next,
             TICK: self._happening,
             SECOND: self._happening,
+            SLICE: self._happening,
             RTCP_RECEIVED: self._rtcp_received,
             RTCP_SENT: self._rtcp_sent,
             EVENT: self._named,

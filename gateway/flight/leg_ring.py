@@ -35,6 +35,7 @@ from .entries import (
     SENT_NEXT,
     SENT_SIZE,
     SIZE,
+    SLICE,
     TICK,
     LegFlight,
     Note,
@@ -203,6 +204,10 @@ class LegRing:
     def second(self, now: float) -> None:
         """The figures are brought up to date."""
         self._at(SECOND, now)
+
+    def slice_ended(self, now: float) -> None:
+        """The figures were those of a slice."""
+        self._at(SLICE, now)
 
     def _at(self, kind: int, now: float) -> None:
         if self._offset > self._end:

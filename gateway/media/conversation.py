@@ -33,6 +33,7 @@ from ..bridges.base import (
     Transcript,
     add_usage,
 )
+from ..flight.leg_ring import LegRing
 from .convert import converter, frame_octets, sample_octets, silent_frame
 from .functions import Functions
 from .playout import PlayoutQueue
@@ -90,6 +91,7 @@ class Conversation:
         patience_s: float,
         monotonic: Callable[[], float],
         functions: Functions | None = None,
+        flight: LegRing | None = None,
     ) -> None:
         self.bridge = bridge
         output = bridge.output_format
@@ -135,6 +137,7 @@ class Conversation:
             Closed: self._closed,
         }
         self._functions = functions
+        self._flight = flight
         self._calls: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -197,6 +200,7 @@ class Conversation:
             self._owner.conversation_failed(503, reason)
             return
         self._log.error("speech service lost", reason=reason)
+        self._note("lost", reason, bad=True)
         self._owner.happened("provider_error", reason)
         self.lost = True
         self._responding = False
@@ -253,6 +257,8 @@ class Conversation:
 
     def handle(self, event: BridgeEvent) -> None:
         """One event of the bridge."""
+        if self._flight is not None:
+            self._flight.event(type(event).__name__, self._monotonic())
         self._handlers[type(event)](event)
 
     def _item_done(self, event: AudioDone) -> None:
@@ -294,6 +300,7 @@ class Conversation:
         self._error = event.code
         self._owner.happened("provider_error", event.code)
         self._log.warning("speech service reports an error", code=event.code, message=event.message)
+        self._note("provider_error", event.code)
 
     def _reconnected(self, event: Reconnected) -> None:
         self.reconnects += 1
@@ -301,6 +308,7 @@ class Conversation:
         self._responding = False
         self.queue.finish_all()
         self._log.warning("speech service lost and regained", reason=event.reason)
+        self._note("reconnected", event.reason, bad=True)
 
     def _closed(self, event: Closed) -> None:
         if not event.clean or self._deadline != _NEVER:
@@ -320,12 +328,17 @@ class Conversation:
         if self._deadline != _NEVER:
             self._ready()
 
+    def _note(self, kind: str, text: str, *, bad: bool = False) -> None:
+        if self._flight is not None:
+            self._flight.note(kind, text, self._monotonic(), bad=bad)
+
     def _barge_in(self, event: SpeechStarted) -> None:
         """The caller speaks: silence at once, then tell the service what was heard. A last word is not cut."""
         if self._ending is not None:
             return
         heard = self.queue.flush()
         self.bridge.interrupt(heard)
+        self._note("flushed", ", ".join(f"{item.item_id} cut at {item.heard_ms:g} ms" for item in heard) or "nothing")
         if self.turns.interrupted([item.item_id for item in heard]):
             self._owner.happened("barge_in", f"heard {sum(item.heard_ms for item in heard):.0f} ms")
         self.turns.caller_started(event.item_id)

@@ -4,12 +4,14 @@ Caller to agent is driven by arrival (uplink.py), agent to caller by the worker'
 synchronous, allocate no more than the frames themselves and never log per packet.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from ...codecs.errors import PayloadError
@@ -29,10 +31,13 @@ from ...rtp.ring import Chunk
 from ...rtp.session import MediaFormat, RtpSession
 from ...rtp.telephone_event import EventSender
 from ..bridges.base import Bridge
+from ..flight.leg_ring import ANSWERED, CLOSED, MEDIA, LegRing, sealed
+from ..flight.verdict import KEEP_ALL, KEEP_BAD
 from ..messages import (
     CodecSpec,
     Dtmf,
     Fact,
+    FlightRing,
     HangUp,
     LegClosed,
     LegCounts,
@@ -95,10 +100,12 @@ class MediaLeg:
         functions: Functions | None = None,
         rtcp: bool = False,
         lateness: Lateness | None = None,
+        flight_octets: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`recording` is the WAV to write, if any; with `rtcp` RTCP is told as RtcpSeen; `lateness` is the
-        worker's. Raises CodecError when the call's codec and the bridge's formats cannot be brought together."""
+        worker's; `flight_octets` bound the flight recorder's memory. Raises CodecError when the call's codec and the
+        bridge's formats cannot be brought together."""
         self.call_id = call_id
         self.report_codec: str | None = None
         self._bridge = bridge
@@ -120,11 +127,13 @@ class MediaLeg:
         self._digits: list[str] = []
         self._keys: EventSender | None = None
         self._event_clock = spec.clock_rate
-        self._conversation = Conversation(call_id, bridge, self, patience_s, monotonic, functions)
+        self._flight = LegRing(flight_octets, transport.local_port, monotonic())
+        self._conversation = Conversation(call_id, bridge, self, patience_s, monotonic, functions, self._flight)
         self._queue = self._conversation.queue
         self._spec = spec
         self._line = line_of(spec)
         self._uplink = Uplink(bridge, self._line, self._echo)
+        self._uplink.flight = self._flight
         self._downlink = Downlink(bridge, self._queue, self._line, self._echo, self._item_begins)
         self._answered_at: float | None = None
         self._first_audio_ms: float | None = None
@@ -150,9 +159,12 @@ class MediaLeg:
         spec = parameters.codec
         media = _media_format(parameters)
         line = None if _same_line(spec, self._spec) else line_of(spec)
+        self._flight.note(MEDIA, msgspec.json.encode(parameters).decode(), now)
+        self._flight.use(media.samples)
         session = self._session
         if session is None:
             session = self._session = RtpSession(self._random, self.call_id, media, now)
+            session.tap = self._flight
             if self._rtcp:
                 session.on_rtcp = self._rtcp_seen
             self._transport.start(session, self._uplink.take)
@@ -171,6 +183,7 @@ class MediaLeg:
             return
         now = self._monotonic()
         self._answered_at = now
+        self._flight.note(ANSWERED, "", now)
         self._moments.answered(now)
         self._conversation.answer()
         self._uplink.open = True
@@ -201,13 +214,15 @@ class MediaLeg:
         self._moments.happened("dtmf", digit)
         self._bridge.send_dtmf(digit)
 
-    async def close(self) -> None:
-        """End the media at once, then the conversation and the recording; LegClosed comes when the file is whole."""
+    async def close(self, keep: str = KEEP_BAD) -> None:
+        """End the media at once, then the conversation and the recording; LegClosed comes when the file is whole.
+        `keep` says when the flight recorder wants the leg (CloseLeg)."""
         if self._closed:
             return
         self._closed = True
         now = self._monotonic()
         self._transport.close(now)
+        self._flight.note(CLOSED, str(self._queue.underruns), now)
         if self._figures is not None:
             self._figures.close(now)
         if self._slices is not None and (rest := self._slices.close(now)) is not None:
@@ -218,9 +233,18 @@ class MediaLeg:
         if self._recorder is not None:
             await self._recorder.close()
             report.recording = self._recorded
+        await self._keep_flight(keep)
         path = media_path(self._session, self._transport.local_port) if self._session is not None else None
         self._on_fact(LegClosed(self.call_id, report, self.counts(), path))
         await self._conversation.close()
+
+    async def _keep_flight(self, keep: str) -> None:
+        bad = self._flight.bad or (
+            self._slices is not None and bool(self._slices.received.bad or self._slices.sent.bad)
+        )
+        if keep == KEEP_ALL or (keep == KEEP_BAD and bad):
+            data = await asyncio.to_thread(sealed, self._flight.flight())
+            self._on_fact(FlightRing(self.call_id, data))
 
     def fail(self, status: int, reason: str) -> None:
         """The leg cannot go on; before the answer the call is refused, after it hung up."""
@@ -324,6 +348,8 @@ class MediaLeg:
                 self._session_event(event, session)
             if self._answered_at is not None:
                 self._send(session, now, skipped)
+            else:
+                self._flight.tick(now)
         self._conversation.poll(now)
         if now >= self._due:
             self._timed(now)
@@ -340,15 +366,18 @@ class MediaLeg:
         if not self._sending:
             session.skip(samples)
             self._downlink.pause()
+            self._flight.tick(now)
             return
         keys = self._keys
         pressing = keys is not None and keys.active
         event = keys.tick(session.timestamp) if keys is not None and pressing else None
         payload, marker = self._downlink.tick(now, pressing)
         if event is not None:
-            self._transport.send(session.event_packet(*event, samples))
+            packet = session.event_packet(*event, samples)
         else:
-            self._transport.send(session.packet(payload, samples, marker))
+            packet = session.packet(payload, samples, marker)
+        self._transport.send(packet)
+        self._flight.sent(packet, samples, now)
 
     def _session_event(self, event: RtpEvent, session: RtpSession) -> None:
         match event:
@@ -390,6 +419,7 @@ class MediaLeg:
 
     def _alarm(self, direction: str, dead: bool, detail: str) -> None:
         self._moments.happened("dead" if dead else "alive", direction)
+        self._flight.note("dead" if dead else "alive", f"{direction}: {detail}", self._monotonic(), bad=dead)
         self._on_fact(MediaAlarm(self.call_id, direction, dead, detail))
 
     # Once a second, and every 10 s
@@ -397,6 +427,7 @@ class MediaLeg:
     def _timed(self, now: float) -> None:
         slices = self._slices
         if slices is not None and now >= slices.due:
+            self._flight.slice_ended(now)
             self._on_fact(SliceEnded(self.call_id, slices.end(now)))
         if now >= self._status_due:
             self._second(now)
@@ -406,6 +437,7 @@ class MediaLeg:
         self._status_due = max(self._status_due + STATUS_INTERVAL, now)
         session = self._session
         if self._figures is not None and session is not None:
+            self._flight.second(now)
             self._figures.update(now)
             self._watch_sending(session, now)
         if self._recorder is not None:

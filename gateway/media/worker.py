@@ -86,6 +86,7 @@ class MediaWorker:
         self._bind_host = ""
         self._recordings = Path()
         self._rtcp = False
+        self._flight_octets = 0
         self._closing: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
         """For the functions of agents."""
@@ -148,6 +149,7 @@ class MediaWorker:
         self._bind_host = order.bind_host
         self._recordings = Path(order.recordings_dir)
         self._rtcp = order.rtcp
+        self._flight_octets = order.flight_octets
         self._on_fact(WorkerReady(os.getpid()))
 
     def _take_agent(self, name: str, table: dict[str, Any]) -> None:
@@ -210,6 +212,7 @@ class MediaWorker:
             functions=Functions(config.tools, context, self._http_session),
             lateness=self._lateness,
             rtcp=self._rtcp,
+            flight_octets=self._flight_octets,
         )
 
     def _http_session(self) -> aiohttp.ClientSession:
@@ -248,7 +251,7 @@ class MediaWorker:
             self._on_fact(LegClosed(order.call_id, MediaReport()))
             return
         self._clock.remove(leg)
-        task = asyncio.create_task(leg.close())
+        task = asyncio.create_task(leg.close(order.keep))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
