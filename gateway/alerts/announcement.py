@@ -5,9 +5,11 @@ Callers' numbers are in neither: what looks like one is left out of the text, an
 
 import re
 from dataclasses import dataclass
+from typing import get_args
 
 from .alert import Alert
 from .channels.base import Delivery
+from .rules_config import RuleName
 
 TEXT_MAX = 500
 """Characters of an alert's own words, about 40 s: who has just been woken keeps no more in mind."""
@@ -19,10 +21,7 @@ WORD, CLAUSE, SENTENCE = "word", "clause", "sentence"
 _NUMBER = re.compile(r"\+?\(?\d(?:[ ().-]{0,2}\d){6,}")
 # what is left is words, figures and the points between them: nothing that a synthesiser takes for an order
 _UNSPEAKABLE = re.compile(r"[^\w\s.,;:%'()/+-]|_")
-_RULES = frozenset(
-    ("quality", "one_way_audio", "echo", "call_failures", "turn_latency", "first_audio", "provider_errors")
-    + ("trunk_down", "records", "host")
-)
+_RULES = frozenset(get_args(RuleName))
 """Rules whose prompt has their name."""
 _PROMPT_OF_SIGN = {"-": "dash", ".": "dot", "_": "underscore"}
 _PROMPT_OF_SUBJECT = {"trunk": "on_trunk", "agent": "with_agent"}

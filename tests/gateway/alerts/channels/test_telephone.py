@@ -1,0 +1,300 @@
+"""The telephone: which trunk, which key, what went wrong. A person's phone is the lab's."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from support.paging import NUMBER, Pager, delivery
+from support.ports import Ports
+
+from trunkline.gateway.alerts import speech
+from trunkline.gateway.alerts.alert import ALERT_AGENT
+from trunkline.gateway.alerts.announcement import Wording
+from trunkline.gateway.alerts.channels.base import Action, DeliveryError
+from trunkline.gateway.alerts.channels.telephone import Telephone, TelephoneConfig, candidates
+from trunkline.gateway.alerts.speech import prompt
+from trunkline.gateway.bridges import _announcement
+from trunkline.gateway.errors import CallRefused
+from trunkline.gateway.lab.caller import LabCaller
+from trunkline.gateway.lab.trunk import LabTrunk
+from trunkline.gateway.media.clock import MediaClock
+from trunkline.gateway.messages import Announcement
+from trunkline.gateway.record import CallRecord
+from trunkline.rtp.ports import PortRange
+from trunkline.sip.events import IncomingInvite
+
+CONFIG = TelephoneConfig(kind="telephone", to=SecretStr(NUMBER))
+
+
+class NoDial:
+    """Has these trunks, and is not to be asked to call."""
+
+    def __init__(self, up: list[str]) -> None:
+        self.up = up
+
+    def trunks_up(self) -> list[str]:
+        return self.up
+
+    async def announce(self, to: str, trunk: str, announcement: Announcement, ring_s: float) -> CallRecord:
+        raise AssertionError("nobody was to be called")
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """An announcement of one word and no patience, where the waiting is not what is tested; its octets."""
+    said = prompt("alert")
+
+    async def spoken(wording: Wording) -> bytes:
+        return said
+
+    monkeypatch.setattr(speech, "spoken", spoken)
+    for name in ("LEAD_S", "PAUSE_S", "PATIENCE_S"):
+        monkeypatch.setattr(_announcement, name, 0.1)
+    return said
+
+
+class Person:
+    """Somebody behind a trunk of their own: takes the call and presses keys by SIP INFO, or does not."""
+
+    def __init__(self, ports: Ports, keys: str = "", status: int = 200) -> None:
+        self.keys = keys
+        self.status = status
+        self.called: list[str] = []
+        self.trunk = LabTrunk({})
+        self.trunk.on_call = self._called
+        self.port = ports.take()
+        self.heard = bytearray()
+        self.phone: LabCaller | None = None
+        self._rtp = ports.take_range(8)
+        self._clock = MediaClock()
+
+    async def __aenter__(self) -> "Person":
+        await self.trunk.start(port=self.port)
+        self._clock.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._clock.stop()
+        await self.trunk.stop()
+
+    def _called(self, event: IncomingInvite) -> None:
+        self.called.append(event.request.uri.user or "")
+        now = time.monotonic()
+        if self.status == 180:
+            event.session.ring(now)
+        elif self.status != 200:
+            event.session.reject(self.status, now)
+        else:
+            self.phone = LabCaller(self.trunk, self._clock, PortRange(self._rtp, self._rtp + 7))
+            self.phone.take(event)
+            self.press = asyncio.create_task(self._press(event, self.phone))
+
+    async def answering(self) -> LabCaller:
+        """The telephone once it is answered."""
+        async with asyncio.timeout(10):
+            while self.phone is None:
+                await asyncio.sleep(0.01)
+            await self.phone.answered.wait()
+        return self.phone
+
+    def hang_up(self) -> None:
+        """End the call, and wait for another."""
+        assert self.phone is not None
+        self.phone.hang_up()
+        self.phone = None
+
+    async def _press(self, event: IncomingInvite, phone: LabCaller) -> None:
+        if self.keys:
+            await phone.hear_speech(200)
+        for key in self.keys:
+            event.session.info("application/dtmf-relay", f"Signal={key}\r\nDuration=160\r\n".encode(), time.monotonic())
+
+
+async def test_key_1_acknowledges_and_is_thanked(ports: Ports, tmp_path: Path) -> None:
+    async with Person(ports, "1") as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        assert await pager.page() == "acknowledged"
+        assert person.phone is not None
+        assert prompt("acknowledged") in bytes(person.phone.received)
+    (record,) = pager.records
+    assert (record.agent, record.provider, record.direction) == (ALERT_AGENT, "announcement", "outbound")
+    assert (record.dtmf, record.ended_by, record.end_reason) == (["1"], "agent", "acknowledged by key 1")
+    assert "31 % of the calls over trunk vonage sound bad" in (record.turns[0].agent_said or "")
+    assert (person.called, record.to) == ([NUMBER], NUMBER)
+
+
+async def test_key_2_is_the_next_person(ports: Ports, tmp_path: Path) -> None:
+    async with Person(ports, "2") as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        assert await pager.page() == "next"
+        assert person.phone is not None
+        assert prompt("next") in bytes(person.phone.received)
+
+
+async def test_who_presses_nothing_has_not_answered(ports: Ports, tmp_path: Path, brief: bytes) -> None:
+    async with Person(ports) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        assert await pager.page(repeat=2) is None
+        assert person.phone is not None
+        heard = bytes(person.phone.received)
+    assert heard.count(brief) == 2
+    assert heard.index(prompt("farewell")) > heard.rindex(brief)
+    assert pager.records[0].end_reason == "no key was pressed"
+
+
+async def test_who_hangs_up_has_not_answered(ports: Ports, tmp_path: Path) -> None:
+    async with Person(ports) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        paging = asyncio.create_task(pager.page())
+        await (await person.answering()).hear_speech(200)
+        person.hang_up()
+        assert await paging is None
+    assert pager.records[0].ended_by == "callee"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(486, "busy"), (600, "busy"), (480, "nobody answered"), (603, "603 Decline"), (404, "404"), (503, "503")],
+)
+async def test_a_call_that_is_not_taken_is_tried_again_later(
+    ports: Ports, tmp_path: Path, brief: bytes, status: int, reason: str
+) -> None:
+    async with Person(ports, status=status) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        with pytest.raises(DeliveryError, match=f"phone: trunk vonage: {reason}") as failed:
+            await pager.page()
+    assert not failed.value.permanent
+    assert len(pager.records) == 1
+
+
+async def test_who_does_not_take_the_call_is_not_rung_for_ever(ports: Ports, tmp_path: Path, brief: bytes) -> None:
+    async with Person(ports, status=180) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        telephone = pager.telephone()
+        telephone._config = telephone._config.model_copy(update={"ring_s": 0.3})
+        with pytest.raises(DeliveryError, match="nobody answered"):
+            await telephone.deliver(delivery())
+    assert pager.records[0].sip_status == 408
+
+
+# Trunks
+
+
+def test_the_trunk_of_the_alert_comes_last_and_the_preferred_one_first() -> None:
+    up = ["a", "b", "c"]
+    assert candidates(up, None, None) == ["a", "b", "c"]
+    assert candidates(up, "c", None) == ["c", "a", "b"]
+    assert candidates(up, "b", "a") == ["b", "c", "a"]
+    assert candidates(up, "a", "a") == ["b", "c", "a"]
+    assert candidates(["a"], "b", "a") == ["a"]
+
+
+async def test_the_trunk_that_the_alert_is_about_is_not_used(ports: Ports, tmp_path: Path, brief: bytes) -> None:
+    async with (
+        Person(ports, "2") as sick,
+        Person(ports, "1") as well,
+        Pager(ports, tmp_path, {"vonage": sick.port, "backup": well.port}) as pager,
+    ):
+        assert await pager.page(trunk="vonage") == "acknowledged"
+        assert (sick.called, well.called) == ([], [NUMBER])
+
+
+async def test_a_trunk_that_fails_leaves_it_to_the_next_and_a_busy_person_does_not(
+    ports: Ports, tmp_path: Path, brief: bytes
+) -> None:
+    async with (
+        Person(ports, status=503) as failing,
+        Person(ports, status=486) as busy,
+        Person(ports, "1") as unasked,
+        Pager(ports, tmp_path, {"a": failing.port, "b": busy.port, "c": unasked.port}) as pager,
+    ):
+        with pytest.raises(DeliveryError, match=r"trunk a: 503 .*; trunk b: busy"):
+            await pager.page()
+        assert unasked.called == []
+
+
+async def test_without_a_trunk_nobody_is_called(brief: bytes) -> None:
+    dial = NoDial([])
+    with pytest.raises(DeliveryError, match="phone: no trunk is up") as failed:
+        await Telephone("phone", CONFIG, "edge-1", dial).deliver(delivery())
+    assert not failed.value.permanent
+
+
+# The gateway
+
+
+async def test_a_full_gateway_can_still_page_and_a_page_takes_no_room(ports: Ports, tmp_path: Path) -> None:
+    async with (
+        Person(ports) as caller,
+        Person(ports) as person,
+        Pager(ports, tmp_path, {"lab": caller.port, "backup": person.port}, max_calls=1) as pager,
+    ):
+        paging = asyncio.create_task(pager.page(trunk="backup"))
+        await person.answering()
+        await pager.switch.place_call("15550100", "desk", "lab")
+        await caller.answering()
+        with pytest.raises(CallRefused, match="all lines are in use"):
+            await pager.switch.place_call("15550101", "desk", "lab")
+        person.hang_up()
+        assert await paging is None
+        person.keys = "1"
+        assert await pager.page(trunk="backup") == "acknowledged"
+
+
+async def test_a_gateway_that_stops_calls_nobody(ports: Ports, tmp_path: Path, brief: bytes) -> None:
+    async with Person(ports) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        await pager.switch.drain(1)
+        with pytest.raises(DeliveryError, match="the gateway is stopping") as failed:
+            await pager.page()
+        assert (failed.value.permanent, person.called) == (False, [])
+
+
+async def test_a_page_that_the_gateway_cuts_off_is_made_again(ports: Ports, tmp_path: Path) -> None:
+    async with Person(ports) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        paging = asyncio.create_task(pager.page())
+        await (await person.answering()).hear_speech(200)
+        await pager.switch.stop()
+        with pytest.raises(DeliveryError, match="the call was cut off: gateway stops"):
+            await paging
+
+
+async def test_a_page_that_is_not_wanted_any_more_hangs_up(ports: Ports, tmp_path: Path) -> None:
+    async with Person(ports) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        paging = asyncio.create_task(pager.page())
+        phone = await person.answering()
+        paging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await paging
+        async with asyncio.timeout(10):
+            await phone.ended.wait()
+
+
+@pytest.mark.parametrize("action", ["acknowledge", "resolve"])
+async def test_nobody_is_called_about_what_needs_nobody(action: Action) -> None:
+    assert await Telephone("phone", CONFIG, "edge-1", NoDial(["vonage"])).deliver(delivery(action)) is None
+
+
+async def test_a_test_really_calls(ports: Ports, tmp_path: Path) -> None:
+    async with Person(ports, "1") as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        assert await pager.page(delivery("test")) == "acknowledged"
+    assert "This is a test." in (pager.records[0].turns[0].agent_said or "")
+
+
+# The number
+
+
+async def test_no_log_shows_the_number(
+    ports: Ports, tmp_path: Path, brief: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Person(ports, status=486) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        with pytest.raises(DeliveryError) as failed:
+            await pager.page()
+        shown = capsys.readouterr().out
+        assert "placing a call" in shown
+        assert NUMBER not in shown + str(failed.value) + repr(pager.telephone()) + repr(pager.telephone()._config)
+
+
+async def test_a_number_that_cannot_be_dialled_is_no_use_to_try_again(
+    ports: Ports, tmp_path: Path, brief: bytes
+) -> None:
+    async with Person(ports) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        with pytest.raises(DeliveryError, match="to is neither a number nor a SIP URI") as failed:
+            await pager.page(to="sip:@@ 15550177")
+    assert failed.value.permanent
+    assert "15550177" not in str(failed.value)
