@@ -29,6 +29,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from .alerts.alert import ALERT_AGENT
 from .alerts.config import AlertsConfig
 from .bridges.base import AgentConfig, load, providers
 from .config_problems import Problem, describe, problem_error, problems_of, resolve_references
@@ -141,6 +142,7 @@ class Config(BaseSettings):
         resolved = resolve_references(data, problems)
         unresolved = {location for location, _ in problems}
         problems += _dangling_names(resolved, unresolved)
+        problems += _names_of_alerts(resolved)
         try:
             config = handler(resolved)
         except ValidationError as error:
@@ -233,6 +235,23 @@ def _dangling_names(data: Mapping[str, Any], unresolved: set[Location]) -> list[
             ):
                 have = ", ".join(sorted(known)) or "none"
                 problems.append((location, f"there is no [{table}.{name}]; add it, or use one of: {have}"))
+    return problems
+
+
+def _names_of_alerts(data: Mapping[str, Any]) -> list[Problem]:
+    """An agent with the name that is kept for pages, and telephones whose trunk the file does not have."""
+    problems: list[Problem] = []
+    agents, trunks, alerts = data.get("agents"), data.get("trunks", {}), data.get("alerts")
+    if isinstance(agents, Mapping) and ALERT_AGENT in agents:
+        sentence = f"the name {ALERT_AGENT!r} is kept for calls that announce an alert; give the agent another name"
+        problems.append((("agents", ALERT_AGENT), sentence))
+    channels = alerts.get("channels") if isinstance(alerts, Mapping) else None
+    for name, channel in channels.items() if isinstance(channels, Mapping) else ():
+        trunk = channel.get("trunk") if isinstance(channel, Mapping) else None
+        if isinstance(trunk, str) and isinstance(trunks, Mapping) and trunk not in trunks:
+            have = ", ".join(sorted(trunks)) or "none"
+            sentence = f"there is no [trunks.{trunk}]; add it, or use one of: {have}"
+            problems.append((("alerts", "channels", name, "trunk"), sentence))
     return problems
 
 

@@ -16,7 +16,8 @@ from trunkline.gateway.alerts.channels.base import Action, DeliveryError
 from trunkline.gateway.alerts.channels.telephone import Telephone, TelephoneConfig, candidates
 from trunkline.gateway.alerts.speech import prompt
 from trunkline.gateway.bridges import _announcement
-from trunkline.gateway.errors import CallRefused
+from trunkline.gateway.config import load_config
+from trunkline.gateway.errors import CallRefused, ConfigError
 from trunkline.gateway.lab.caller import LabCaller
 from trunkline.gateway.lab.trunk import LabTrunk
 from trunkline.gateway.media.clock import MediaClock
@@ -298,3 +299,30 @@ async def test_a_number_that_cannot_be_dialled_is_no_use_to_try_again(
             await pager.page(to="sip:@@ 15550177")
     assert failed.value.permanent
     assert "15550177" not in str(failed.value)
+
+
+# The configuration
+
+
+def problems_of(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "trunkline.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    return "\n".join(refused.value.problems)
+
+
+def test_a_telephone_on_an_unknown_trunk_is_refused(tmp_path: Path) -> None:
+    text = '[trunks.a]\npeer = "sip:192.0.2.1"\n[alerts.channels.p]\nkind = "telephone"\nto = "1"\ntrunk = "b"\n'
+    assert "there is no [trunks.b]; add it, or use one of: a" in problems_of(tmp_path, text)
+
+
+def test_no_agent_may_have_the_name_of_pages(tmp_path: Path) -> None:
+    text = '[agents.alert]\nprovider = "wav"\n'
+    assert "trunkline.toml:1" in problems_of(tmp_path, text)
+    assert "kept for calls that announce an alert" in problems_of(tmp_path, text)
+
+
+def test_no_agent_can_name_the_announcement_as_its_provider(tmp_path: Path) -> None:
+    for provider in ("announcement", "_announcement"):
+        assert "no such provider" in problems_of(tmp_path, f'[agents.a]\nprovider = "{provider}"\n')
