@@ -6,8 +6,9 @@ decided in `poll`, which the leg calls at each tick.
 """
 
 import asyncio
+import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import structlog
@@ -106,7 +107,8 @@ class Conversation:
         """The service is gone for good, after the call had begun."""
         self.provider_ms: float | None = None
         self.answered = False
-        self._owner = owner
+        # no cycle: a leg that is closed is freed at once, and not by a collector that stops all other legs
+        self._owner: ConversationOwner = weakref.proxy(owner)
         self._monotonic = monotonic
         self._log = log.bind(call=call_id)
         self._started = monotonic()
@@ -121,21 +123,6 @@ class Conversation:
         self._failures = 0
         self._error = ""
         """Code of the service's last error."""
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            AudioDelta: self._audio,
-            AudioDone: self._item_done,
-            AudioCleared: self._audio_cleared,
-            LastWord: self._last_word,
-            ResponseStarted: self._response_started,
-            ResponseDone: self._response_done,
-            SpeechStarted: self._barge_in,
-            SpeechStopped: self._speech_stopped,
-            Transcript: self._transcript,
-            ToolCall: self._tool,
-            ServiceError: self._service_error,
-            Reconnected: self._reconnected,
-            Closed: self._closed,
-        }
         self._functions = functions
         self._flight = flight
         self._calls: set[asyncio.Task[None]] = set()
@@ -259,7 +246,7 @@ class Conversation:
         """One event of the bridge."""
         if self._flight is not None:
             self._flight.event(type(event).__name__, self._monotonic())
-        self._handlers[type(event)](event)
+        self._handlers[type(event)](self, event)
 
     def _item_done(self, event: AudioDone) -> None:
         self.queue.finish(event.item_id)
@@ -370,6 +357,22 @@ class Conversation:
         if isinstance(result, dict) and "error" in result:
             self._log.warning("tool failed", tool=call.name, error=result["error"], ms=ms)
         self.tools.append({"name": call.name, "arguments": _arguments(call.arguments), "result": result, "ms": ms})
+
+    _handlers: ClassVar[dict[type, Callable[["Conversation", Any], None]]] = {
+        AudioDelta: _audio,
+        AudioDone: _item_done,
+        AudioCleared: _audio_cleared,
+        LastWord: _last_word,
+        ResponseStarted: _response_started,
+        ResponseDone: _response_done,
+        SpeechStarted: _barge_in,
+        SpeechStopped: _speech_stopped,
+        Transcript: _transcript,
+        ToolCall: _tool,
+        ServiceError: _service_error,
+        Reconnected: _reconnected,
+        Closed: _closed,
+    }
 
 
 def tone(output: AudioFormat) -> bytes:

@@ -6,7 +6,9 @@ synchronous, allocate no more than the frames themselves and never log per packe
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -134,7 +136,10 @@ class MediaLeg:
         self._line = line_of(spec)
         self._uplink = Uplink(bridge, self._line, self._echo)
         self._uplink.flight = self._flight
-        self._downlink = Downlink(bridge, self._queue, self._line, self._echo, self._item_begins)
+        # no cycles: a closed leg is freed at once, and not by a collector that stops all other legs
+        self._me = weakref.proxy(self)
+        item_begins = partial(MediaLeg._item_begins, self._me)
+        self._downlink = Downlink(bridge, self._queue, self._line, self._echo, item_begins)
         self._answered_at: float | None = None
         self._first_audio_ms: float | None = None
         self._sending = False
@@ -166,7 +171,7 @@ class MediaLeg:
             session = self._session = RtpSession(self._random, self.call_id, media, now)
             session.tap = self._flight
             if self._rtcp:
-                session.on_rtcp = self._rtcp_seen
+                session.on_rtcp = partial(MediaLeg._rtcp_seen, self._me)
             self._transport.start(session, self._uplink.take)
         else:
             # what the ring still holds is of the codec before
@@ -303,7 +308,7 @@ class MediaLeg:
                 self._figures,
                 self._echo,
                 self._lateness,
-                lambda: self._queue.underruns,
+                self._queue,
                 receiving=self._uplink.listening,
                 sending=self._sending,
                 now=now,

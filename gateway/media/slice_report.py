@@ -1,12 +1,11 @@
 """The slices of one answered call, both directions together, as its timeline and the alerts have them."""
 
-from collections.abc import Callable
-
 from ...rtp.quality import SLICE
 from ..record import Slice, StreamSlice
 from .echo import EchoMeter
 from .figures import Figures
 from .lateness import Lateness
+from .playout import PlayoutQueue
 from .slices import StreamSlices
 
 SHORTEST_S = 2.0
@@ -21,20 +20,20 @@ class SliceReport:
         figures: Figures,
         echo: EchoMeter,
         lateness: Lateness,
-        underruns: Callable[[], int],
+        queue: PlayoutQueue,
         *,
         receiving: bool,
         sending: bool,
         now: float,
     ) -> None:
-        """The call is answered `now`; `underruns` tells how many there were so far."""
+        """The call is answered `now`."""
         self.received = StreamSlices(receiving, figures.received_counters(), now)
         self.sent = StreamSlices(sending, figures.sent_counters, now)
         self._figures = figures
         self._echo = echo
         self._lateness = lateness
-        self._underruns = underruns
-        self._underruns_before = underruns()
+        self._queue = queue
+        self._underruns_before = queue.underruns
         self._reports_before = figures.reports
         self._answered = now
         self._began = now
@@ -50,7 +49,7 @@ class SliceReport:
         sent = self.sent.end(figures.impairment, figures.sent_counters, now)
         rtt_ms = self._far_end(sent)
         clock_late_ms, loop_lag_ms = self._lateness.worst(self._began)
-        underruns = self._underruns()
+        underruns = self._queue.underruns
         finished = Slice(
             start_s=round(self._began - self._answered, 3),
             length_s=round(now - self._began, 3),
