@@ -19,7 +19,11 @@ import uvloop
 
 from ..sip.errors import SipError
 from .config import Config, load_config
+from .console.pages import Console
+from .console.watch import CallWatch
 from .errors import CallRefused, ConfigError, GatewayError
+from .flight.recorder import FlightRecorder
+from .flight.store import flight_store
 from .gauges import RecordsGauges
 from .hep_mirror import HepCounters, HepMirror
 from .http import AdminServer
@@ -63,15 +67,21 @@ class Application:
         """`file` is where the configuration comes from, and where a reload looks again."""
         self.config = config
         self.records = RecordStore(config.records_url, state_dir=config.gateway.state_dir, gateway=config.gateway.name)
-        observers: list[Observer] = []
+        watch = CallWatch()
+        observers: list[Observer] = [watch]
         self.mirror = HepMirror(config.hep, config.gateway.name, config.rtp.bind) if config.hep.collector else None
         if self.mirror is not None:
             observers.append(self.mirror)
+        self.flight = FlightRecorder(config.flight, flight_store(config), config.gateway.name)
+        observers.append(self.flight)
         self.switch = Switch(config, self.records, observers)
         self.switch.metrics.watch(RecordsGauges(self.records))
         if self.mirror is not None:
             self.switch.metrics.watch(HepCounters(self.mirror))
-        self.http = AdminServer(config.http, self.switch, self.records, self.reload)
+        console = Console(
+            config.http, config.gateway.name, config.gateway.recordings_dir, self.switch, self.records, watch
+        )
+        self.http = AdminServer(config.http, self.switch, self.records, self.reload, console)
         self.service = Service(self.switch)
         self._file = file
 
@@ -79,6 +89,7 @@ class Application:
         """Raises GatewayError or SipError when a part cannot start; what had started is stopped again."""
         try:
             await self.records.start()
+            await self.flight.start()
             # before the switch: what cannot be bound is found before the trunks send calls
             await self.http.start()
             if self.mirror is not None:
@@ -134,6 +145,7 @@ class Application:
         """Idempotent."""
         await self.http.stop()
         await self.switch.stop()
+        await self.flight.close()
         if self.mirror is not None:
             await self.mirror.stop()
         await self.records.close()

@@ -34,8 +34,6 @@ WAITING_MAX = 100
 """Calls that wait to be written; in a flood of refused calls what is more is not kept."""
 LEGS_MAX = 4
 """Of one call: one for each agent that it was given."""
-_MEGABYTE = 1 << 20
-_DAY_S = 86400.0
 
 
 @dataclass(slots=True)

@@ -6,10 +6,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..config import Config
 from ..errors import FlightError
 from .file import SUFFIX, Flight, packed, read, write
 
 _CALL_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+_MEGABYTE = 1 << 20
+_DAY_S = 86400.0
+
+
+def flight_store(config: Config) -> "FlightStore":
+    """As it is configured: below the state directory."""
+    flight = config.flight
+    return FlightStore(config.gateway.flight_dir, flight.max_mb * _MEGABYTE, flight.max_days * _DAY_S)
 
 
 class FlightStore:
