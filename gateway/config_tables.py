@@ -169,7 +169,9 @@ class HttpConfig(Table):
 
     listen: HostPort = HostPort(host="127.0.0.1", port=8080)
     token: SecretStr | None = None
-    """Bearer token; needed on every address that is not loopback."""
+    """Bearer token, and what the console asks for at login; needed on every address that is not loopback."""
+    show_numbers: bool = False
+    """Whether the console shows telephone numbers and pressed keys whole."""
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

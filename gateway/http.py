@@ -107,6 +107,18 @@ class Records(Protocol):
         ...
 
 
+class Site(Protocol):
+    """Pages beside the API, which judge for themselves who may see them."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """What they answer."""
+        ...
+
+    async def close(self, application: web.Application) -> None:
+        """End what is being answered."""
+        ...
+
+
 class PlaceCall(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /api/calls."""
 
@@ -131,9 +143,15 @@ class AdminServer:
     """The listening socket and what answers on it."""
 
     def __init__(
-        self, config: HttpConfig, gateway: Gateway, records: Records, reload: Callable[[], Reload] | None = None
+        self,
+        config: HttpConfig,
+        gateway: Gateway,
+        records: Records,
+        reload: Callable[[], Reload] | None = None,
+        console: Site | None = None,
     ) -> None:
-        """`reload` reads the configuration again; without it that cannot be asked for."""
+        """`reload` reads the configuration again; without it that cannot be asked for. `console` has more routes."""
+        self._console = console
         self._reload = reload
         self._listen = config.listen
         self._token = config.token.get_secret_value() if config.token else None
@@ -159,6 +177,9 @@ class AdminServer:
         )
         if self._reload is not None:
             application.add_routes([web.post("/api/reload", self._reload_now)])
+        if self._console is not None:
+            application.add_routes(self._console.routes())
+            application.on_shutdown.append(self._console.close)
         return application
 
     async def start(self) -> int:

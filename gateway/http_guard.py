@@ -84,6 +84,8 @@ def guard(token: str | None) -> Middleware:
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if token is None:
             _check_local(request)
+        elif getattr(request.match_info.handler, "guards_itself", False):
+            return await handler(request)  # a page of the console: a browser has a session, no bearer token
         elif request.path not in OPEN_PATHS and not bears(request, token):
             challenge = {"WWW-Authenticate": 'Bearer realm="trunkline"'}
             raise Problem(401, "the bearer token is missing or wrong", challenge)

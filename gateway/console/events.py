@@ -7,7 +7,7 @@ connects again by itself and gets the page whole.
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
@@ -27,7 +27,7 @@ RETRY_MS = 2000
 
 log = structlog.get_logger(__name__)
 
-Render = Callable[[], View]
+Render = Callable[[], Awaitable[View]]
 Alive = Callable[[], bool]
 
 
@@ -36,6 +36,8 @@ class Listener:
 
     def __init__(self, alive: Alive, transport: asyncio.Transport | None) -> None:
         self.alive = alive
+        self.new = True
+        """It has not had the page yet."""
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(BEHIND)
         self._transport = transport
 
@@ -64,21 +66,22 @@ class Topic:
     """One page that somebody looks at."""
 
     def __init__(self, render: Render) -> None:
-        self.view = render()
         self.listeners: set[Listener] = set()
         self._render = render
+        self._view: View | None = None
 
-    def join(self, listener: Listener) -> None:
-        """It gets the page whole."""
-        self.listeners.add(listener)
-        listener.give(_event(whole(self.view)))
-
-    def tick(self) -> None:
-        """Render, and tell what has changed; with nothing to tell, the time, which says that the page is up to date."""
-        before, self.view = self.view, self._render()
-        event = _event(changes(before, self.view))
+    async def tick(self) -> None:
+        """Render, and tell what has changed; with nothing to tell, the time, which says that the page is up to date.
+        Who is new gets the page whole."""
+        before, self._view = self._view, await self._render()
+        event = _event(changes(before, self._view)) if before is not None else b""
+        entire = b""
         for listener in list(self.listeners):
-            if not listener.alive() or not listener.give(event):
+            if listener.new:
+                entire = entire or _event(whole(self._view))
+            message = entire if listener.new else event
+            listener.new = False
+            if not listener.alive() or not listener.give(message):
                 self.listeners.discard(listener)
                 listener.cut()
 
@@ -112,7 +115,7 @@ class Hub:
         transport = request.transport
         _notice_silence(transport)
         listener = Listener(alive, transport)
-        topic.join(listener)
+        topic.listeners.add(listener)
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._tick(), name="console")
         try:
@@ -134,7 +137,7 @@ class Hub:
             await asyncio.sleep(PERIOD_S - time.time() % PERIOD_S)
             for name, topic in list(self._topics.items()):
                 try:
-                    topic.tick()
+                    await topic.tick()
                 except Exception:  # top frame: one page is not brought up to date, the gateway goes on
                     log.exception("a console page failed", page=name)
                     await self._drop(topic)

@@ -10,7 +10,7 @@ from ..flight.ladder import LadderLine
 class SipLadder(Protocol):
     """The flight recorder, as far as the console reads it."""
 
-    def ladder(self, call_id: str) -> Sequence[LadderLine] | None:
+    async def ladder(self, call_id: str) -> Sequence[LadderLine] | None:
         """The SIP messages of a call, live or kept, oldest first; None when nothing is kept of it."""
         ...
 

@@ -1,6 +1,6 @@
 """A page's changing parts, and what has changed between two looks at them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +9,10 @@ from typing import Any
 class Row:
     """One entry of a list: as a whole for who has not seen it, in cells for who has."""
 
-    html: str
     cells: Mapping[str, str]
-    """Inner HTML by element identifier."""
+    """Inner HTML by element identifier: what may change."""
+    html: Callable[[], str]
+    """The whole row as it stands now."""
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class View:
 
 def whole(view: View) -> dict[str, Any]:
     """The message for a page of which nothing is known."""
-    rows = {name: {key: row.html for key, row in entries.items()} for name, entries in view.lists.items()}
+    rows = {name: {key: row.html() for key, row in entries.items()} for name, entries in view.lists.items()}
     return {
         "set": dict(view.parts),
         "rows": rows,
@@ -50,7 +51,7 @@ def changes(old: View, new: View) -> dict[str, Any]:
         for key, row in entries.items():
             known = before.get(key)
             if known is None or known.cells.keys() != row.cells.keys():
-                rows.setdefault(name, {})[key] = row.html
+                rows.setdefault(name, {})[key] = row.html()
             elif known is not row:
                 replaced |= {cell: html for cell, html in row.cells.items() if known.cells[cell] != html}
     for member, value in (("set", replaced), ("rows", rows), ("order", order)):

@@ -106,6 +106,11 @@ def time_of_day(timestamp: str | None) -> str:
     return timestamp[11:19] if timestamp and len(timestamp) >= 19 else UNKNOWN
 
 
+def utc_clock(seconds: float) -> str:
+    """Unix seconds as `03:04:05`, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
+
+
 def date_and_time(timestamp: str | None) -> str:
     """`2026-01-02 03:04:05`, UTC."""
     return timestamp[:19].replace("T", " ") if timestamp and len(timestamp) >= 19 else UNKNOWN
