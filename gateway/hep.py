@@ -85,7 +85,7 @@ class HepEncoder:
         if source.version != destination.version:
             raise HepError(f"{source} and {destination} are not of one IP version")
         first = 3 if source.version == 4 else 5
-        seconds = int(seen.at)
+        seconds, micros = divmod(round(seen.at * 1_000_000), 1_000_000)
         yield 0x01, _OCTET.pack(AF_INET if source.version == 4 else AF_INET6)
         yield 0x02, _OCTET.pack(IPPROTO_TCP if seen.stream else IPPROTO_UDP)
         yield first, source.packed
@@ -93,7 +93,7 @@ class HepEncoder:
         yield 0x07, _SHORT.pack(seen.source.port)
         yield 0x08, _SHORT.pack(seen.destination.port)
         yield 0x09, _LONG.pack(seconds & 0xFFFFFFFF)
-        yield 0x0A, _LONG.pack(int((seen.at - seconds) * 1_000_000))
+        yield 0x0A, _LONG.pack(micros)
         yield 0x0B, _OCTET.pack(seen.protocol)
         yield 0x0C, self._agent
         if self._password is not None:

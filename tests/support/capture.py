@@ -153,6 +153,29 @@ def _stream(words: list[str], ssrc: int, lost_share: int) -> RtpStream:
     )
 
 
+def sip_call_ids(path: Path, port: int) -> list[str]:
+    """The Call-ID of each SIP message from or to `port`."""
+    return _tshark(path, "-d", f"udp.port=={port},sip", "-Y", "sip", "-T", "fields", "-e", "sip.Call-ID").splitlines()
+
+
+def write_udp_pcap(path: Path, packets: Iterable[tuple[float, int, int, bytes]]) -> Path:
+    """A pcap of datagrams on loopback: Unix time, source port, destination port, payload."""
+    with path.open("wb") as file:
+        file.write(_PCAP_HEADER)
+        for at, source, destination, payload in packets:
+            frame = _frame(source, destination, payload)
+            seconds, micros = divmod(round(at * 1_000_000), 1_000_000)
+            file.write(struct.pack("<IIII", seconds, micros, len(frame), len(frame)) + frame)
+    return path
+
+
+def _frame(source: int, destination: int, payload: bytes) -> bytes:
+    """An Ethernet frame with one datagram on loopback."""
+    udp = struct.pack("!HHHH", source, destination, 8 + len(payload), 0) + payload
+    ip = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, 0x7F000001, 0x7F000001) + udp
+    return bytes(12) + b"\x08\x00" + ip
+
+
 def write_rtp_pcap(
     path: Path,
     payload: bytes,
@@ -171,9 +194,7 @@ def write_rtp_pcap(
             kind = payload_type | (0x80 if number == 0 else 0)
             sequence = (first_sequence + number) & 0xFFFF
             rtp = struct.pack("!BBHII", 0x80, kind, sequence, first_timestamp + number * octets, ssrc) + body
-            udp = struct.pack("!HHHH", 5004, 5004, 8 + len(rtp), 0) + rtp
-            ip = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, 0x7F000001, 0x7F000001) + udp
-            frame = bytes(12) + b"\x08\x00" + ip
+            frame = _frame(5004, 5004, rtp)
             micros = number * octets * 125
             file.write(struct.pack("<IIII", micros // 1_000_000, micros % 1_000_000, len(frame), len(frame)) + frame)
     return path

@@ -201,6 +201,12 @@ class LabGateway:
         return await self.wait(timeout_s)
 
     @property
+    def rtp_ports(self) -> range:
+        """RTP and RTCP."""
+        first, last = map(int, self._rtp.split("-"))
+        return range(first, last + 1)
+
+    @property
     def workers(self) -> list[int]:
         """The pids of its media workers."""
         return children(self.program.pid)
