@@ -136,4 +136,5 @@ def in_format(ulaw: bytes, wanted: AudioFormat) -> bytes:
     if wanted.encoding == "pcma":
         return ULAW.to_other(ulaw)
     resampler = Resampler(RATE, wanted.sample_rate)
-    return np.concatenate([resampler.process(ULAW.decode(ulaw)), resampler.flush()]).astype("<i2").tobytes()
+    pcm = np.concatenate([resampler.process(ULAW.decode(ulaw)), resampler.flush()])
+    return pcm[resampler.latency :].astype("<i2").tobytes()
