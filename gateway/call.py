@@ -189,6 +189,8 @@ class Call:
         try:
             await self._script()
         except CallOver as over:
+            # its traceback's frames hold it in turn: without them a call that is over is freed at once
+            over.__traceback__ = over.__context__ = None
             return over
         except SipError as error:
             return CallOver("gateway", str(error), getattr(error, "status", 500))

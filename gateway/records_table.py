@@ -5,6 +5,7 @@ directions' conversational MOS, to find bad calls by.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -80,6 +81,7 @@ def record_of(row: Mapping[str, Any]) -> CallRecord:
     return msgspec.convert({name: row[name] for name in _FIELDS}, CallRecord)
 
 
+@cache
 def upsert(dialect: str) -> Any:
     """Insert, or replace the row of the same call; what has ended is never replaced by what has not."""
     insert = (postgresql_insert if dialect == "postgresql" else sqlite_insert)(calls)
