@@ -9,6 +9,8 @@ from .frames import FRAME, SILENCE
 from .rig import Layout, Run, Window
 
 FRAMES_PER_S = 50
+THIN_SHOWN = 3
+"""Calls of a note: with more, the machine was at fault."""
 TAIL_NS = 500_000_000
 """A frame sent this close to the window's end may still be under way."""
 LATE_LIMIT_MS = 5.0
@@ -289,7 +291,8 @@ def _thin(run: Run) -> str:
         if min(received, sent) < expected:
             end = f"{record['duration_s']} s, ended by {record['ended_by']}: {record['end_reason']}"
             thin.append(f"{record['id']} from {record['from']}: received {received}, sent {sent}, {end}")
-    return "; ".join(thin) or "none, each has its packets in both directions"
+    more = f"; and {len(thin) - THIN_SHOWN} more" if len(thin) > THIN_SHOWN else ""
+    return "; ".join(thin[:THIN_SHOWN]) + more if thin else "none, each has its packets in both directions"
 
 
 def _notes(run: Run, result: Result, busiest: float) -> list[str]:
