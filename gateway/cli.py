@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import msgspec
-import orjson
 import typer
-from rich.console import Console
 
 from ..sip.errors import SipError
+from .cli_alerts import alerts_app
+from .cli_options import DEFAULT_CONFIG, ConfigOption, JsonOption, console, write_json
 from .config import Config, load_config, load_tables, names_in
 from .errors import ConfigError, GatewayError
 from .record import CallRecord
@@ -27,11 +27,9 @@ app = typer.Typer(
 )
 calls_app = typer.Typer(help="Call records, read from the database; the gateway may be running.")
 app.add_typer(calls_app, name="calls")
+app.add_typer(alerts_app, name="alerts")
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", envvar="TRUNKLINE_CONFIG", help="The TOML file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON alone on standard output.")]
 LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="Newest records shown.")]
-DEFAULT_CONFIG = Path("conf/trunkline.toml")
 
 
 def main() -> None:
@@ -199,9 +197,9 @@ def list_calls(
         typer.echo(csv_header() + csv_rows(records), nl=False)
         return
     if as_json:
-        _write_json(msgspec.to_builtins(records))
+        write_json(msgspec.to_builtins(records))
     else:
-        _console().print(calls_table(records))
+        console().print(calls_table(records))
 
 
 @calls_app.command("show")
@@ -251,7 +249,7 @@ async def _top(path: Path, once: bool) -> None:
     from .top import run as watch
 
     async with AdminClient(load_tables(path, "gateway", "http").http) as client:
-        await watch(client, _console(), once=once)
+        await watch(client, console(), once=once)
 
 
 @app.command()
@@ -268,15 +266,6 @@ def demo(
 
 def _show(record: CallRecord, as_json: bool) -> None:
     if as_json:
-        _write_json(msgspec.to_builtins(record))
+        write_json(msgspec.to_builtins(record))
     else:
-        _console().print(record_view(record))
-
-
-def _console() -> Console:
-    """As wide as the terminal; in a pipe wide enough that no line is folded."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=240)
-
-
-def _write_json(value: Any) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+        console().print(record_view(record))

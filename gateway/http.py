@@ -9,6 +9,7 @@
 | GET /api/calls.csv, /api/calls.json | 200: all calls that the same conditions find, as a file |
 | GET /api/calls/{id} | 200: the record, with `live` while the call is up |
 | POST /api/calls `{to, agent, trunk?}` | 201 with `Location` |
+| /api/alerts… | http_alerts.py |
 | POST /api/reload | 200 `{changed: […], restart: […]}`; 422 with the mistakes of the file, a line each |
 | DELETE /api/calls/{id} | 202: the call is being ended; 409 when it has ended already |
 """
@@ -25,6 +26,7 @@ from aiohttp.log import server_logger
 
 from .config_tables import HttpConfig
 from .errors import GatewayError
+from .http_alerts import AlertRoutes, Alerts
 from .http_guard import Problem, bears, guard, json_response, problems
 from .record import CallRecord
 from .record_export import exported
@@ -149,9 +151,11 @@ class AdminServer:
         records: Records,
         reload: Callable[[], Reload] | None = None,
         console: Site | None = None,
+        alerts: Alerts | None = None,
     ) -> None:
-        """`reload` reads the configuration again; without it that cannot be asked for. `console` has more routes."""
+        """`reload` reads the configuration again; what is left out cannot be asked for. `console` has more routes."""
         self._console = console
+        self._alerts = alerts
         self._reload = reload
         self._listen = config.listen
         self._token = config.token.get_secret_value() if config.token else None
@@ -177,6 +181,8 @@ class AdminServer:
         )
         if self._reload is not None:
             application.add_routes([web.post("/api/reload", self._reload_now)])
+        if self._alerts is not None:
+            application.add_routes(AlertRoutes(self._alerts).routes())
         if self._console is not None:
             application.add_routes(self._console.routes())
             application.on_shutdown.append(self._console.close)
@@ -209,9 +215,13 @@ class AdminServer:
         reasons = list(readiness.reasons)
         if not health.writable:
             reasons.append(f"call records cannot be written: {health.reason}")
+        parts = readiness.parts
+        if self._alerts is not None:
+            reasons += self._alerts.troubles()
+            parts = parts | self._alerts.parts()
         body: dict[str, Any] = {"ready": not reasons}
         if self._token is None or bears(request, self._token):
-            body |= {"reasons": reasons, "parts": readiness.parts, "records_queued": health.queued}
+            body |= {"reasons": reasons, "parts": parts, "records_queued": health.queued}
         return json_response(body, status=503 if reasons else 200)
 
     async def _metrics(self, request: web.Request) -> web.Response:

@@ -1,8 +1,9 @@
-"""The admin API from the other side: what `trunkline call` asks of the running gateway."""
+"""The admin API from the other side: what the commands ask of the running gateway."""
 
 import asyncio
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -13,6 +14,9 @@ from .errors import CallRefused, ConfigError, GatewayError
 from .record import CallRecord
 
 POLL_S = 0.5
+ANSWER_WITHIN_S = 10.0
+TEST_WITHIN_S = 330.0
+"""A channel has 300 s for a delivery, a telephone call included."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
@@ -35,7 +39,7 @@ class AdminClient:
         self._headers = {"Authorization": f"Bearer {config.token.get_secret_value()}"} if config.token else {}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(total=10))
+        self._session = aiohttp.ClientSession(headers=self._headers)
         return self
 
     async def __aexit__(
@@ -83,15 +87,32 @@ class AdminClient:
             alerts=alerts.get("alerts", []),
         )
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        status, answer = await self._answer(method, path, body)
+    async def alerts(self, state: str, limit: int) -> list[dict[str, Any]]:
+        """Alerts, newest first. Raises CallRefused, GatewayError."""
+        return (await self._request("GET", f"/api/alerts?state={state}&limit={limit}"))["alerts"]
+
+    async def acknowledge(self, alert_id: str, by: str) -> dict[str, Any]:
+        """The alert, which has an owner now. Raises CallRefused, GatewayError."""
+        return await self._request("POST", f"/api/alerts/{quote(alert_id, safe='')}/acknowledge", {"by": by})
+
+    async def test_channel(self, channel: str) -> dict[str, Any]:
+        """What became of a test, which for a telephone takes as long as the call. Raises CallRefused, GatewayError."""
+        return await self._request("POST", "/api/alerts/test", {"channel": channel}, TEST_WITHIN_S)
+
+    async def _request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, within_s: float = ANSWER_WITHIN_S
+    ) -> dict[str, Any]:
+        status, answer = await self._answer(method, path, body, within_s)
         if status >= 400:
             raise CallRefused(status, str(answer.get("detail", f"HTTP status {status}")))
         return answer
 
-    async def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    async def _answer(
+        self, method: str, path: str, body: dict[str, Any] | None = None, within_s: float = ANSWER_WITHIN_S
+    ) -> tuple[int, dict[str, Any]]:
+        timeout = aiohttp.ClientTimeout(total=within_s)
         try:
-            async with self._session.request(method, self._base + path, json=body) as response:
+            async with self._session.request(method, self._base + path, json=body, timeout=timeout) as response:
                 answer = await response.json(content_type=None)
                 status = response.status
         except (aiohttp.ClientConnectionError, TimeoutError):

@@ -63,7 +63,7 @@ def _fill(
         for state in ("firing", "acknowledged"):
             open_alerts.add_metric((severity, state), states[severity, state])
     results = {(channel, result): 0 for channel in desk.deliveries.waiting() for result in DELIVERY_RESULTS}
-    for (channel, result), count in (results | desk.deliveries.results).items():
+    for (channel, result), count in {**results, **desk.deliveries.results}.items():
         deliveries.add_metric((channel, result), count)
     for channel, count in desk.deliveries.waiting().items():
         waiting.add_metric((channel,), count)
