@@ -79,7 +79,13 @@ class Application:
         if self.mirror is not None:
             self.switch.metrics.watch(HepCounters(self.mirror))
         console = Console(
-            config.http, config.gateway.name, config.gateway.recordings_dir, self.switch, self.records, watch
+            config.http,
+            config.gateway.name,
+            config.gateway.recordings_dir,
+            self.switch,
+            self.records,
+            watch,
+            ladder=self.flight,
         )
         self.http = AdminServer(config.http, self.switch, self.records, self.reload, console)
         self.service = Service(self.switch)
