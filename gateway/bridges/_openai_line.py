@@ -44,11 +44,12 @@ class Line:
     written.
     """
 
-    __slots__ = ("_connection", "_high_water", "_protocol", "_stalled_at", "_transport", "_websocket")
+    __slots__ = ("_high_water", "_protocol", "_stalled_at", "_transport", "_websocket")
 
     def __init__(self, connection: AsyncRealtimeConnection, audio: AudioFormat) -> None:
-        self._connection = connection
         self._websocket = cast(TextConnection, connection._connection)
+        # nothing else of it is used, and its parts hold it in turn: only the collector would free them
+        vars(connection).clear()
         self._protocol = self._websocket.protocol
         self._transport = cast(asyncio.Transport, self._websocket.transport)
         self._high_water = audio.octets_per_ms * _BUFFER_MS * 4 // 3
@@ -100,9 +101,11 @@ class Line:
         """End the connection in good order, or after CLOSE_TIMEOUT_S without."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._connection.close()
+                await self._websocket.close()
         except (TimeoutError, OSError, ConnectionClosed):
             self._transport.abort()
+        else:
+            self._websocket.let_go()
 
 
 class Dialer:

@@ -6,6 +6,7 @@ handshake, fragments, pings, the close, errors) goes to the library, unchanged a
 """
 
 import asyncio
+import logging
 import sys
 from collections import deque
 from typing import Any, Final
@@ -21,6 +22,9 @@ _HEAD_LIMIT: Final = 65536
 """Octets of an answer to the handshake after which the library may judge it as it is."""
 _LARGE: Final = 1 << 20
 """Octets of a frame that is not kept here until it is whole: the library collects it better."""
+
+_silent = logging.Logger("closed", logging.CRITICAL)
+"""In place of one that knows its connection."""
 
 
 def frame_bounds(data: bytes, start: int) -> tuple[int, int] | None:
@@ -66,6 +70,14 @@ class TextConnection(ClientConnection):
             finally:
                 self._waiter = None
         return self._messages.popleft()
+
+    def let_go(self) -> None:
+        """After `close`: the library's cycles are cut, so that what is closed is freed at once and not by a collector
+        that stops every call of the process."""
+        if self.protocol.state is State.CLOSED:
+            self.protocol.parser.close()
+            self.logger = self.protocol.logger = _silent
+            self.keepalive_task = None
 
     # What the transport tells
 
