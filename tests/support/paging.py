@@ -9,8 +9,10 @@ from trunkline.gateway.alerts.alert import Alert, Cause, Verdict
 from trunkline.gateway.alerts.channels.base import Action, Answer, Delivery
 from trunkline.gateway.alerts.channels.telephone import Telephone, TelephoneConfig
 from trunkline.gateway.config import Config
+from trunkline.gateway.observer import Observer
 from trunkline.gateway.record import CallRecord
 from trunkline.gateway.switch import Switch
+from trunkline.sip.flow import Address, Flow
 
 from .ports import HOST, Ports
 
@@ -46,7 +48,7 @@ def delivery(action: Action = "trigger", **changes: Any) -> Delivery:
     )
 
 
-class Pager:
+class Pager(Observer):
     """`async with Pager(ports, tmp_path, {"backup": peer_port}) as pager: await pager.page()`."""
 
     def __init__(self, ports: Ports, state_dir: Path, trunks: dict[str, int], **gateway: Any) -> None:
@@ -63,11 +65,18 @@ class Pager:
             agents={"desk": {"provider": "wav"}},
         )
         self.written: dict[str, CallRecord] = {}
-        self.switch = Switch(self.config, self)
+        self.requests: set[str] = set()
+        """Methods of the SIP requests that came."""
+        self.switch = Switch(self.config, self, [self])
 
     def write(self, record: CallRecord) -> None:
         """What the switch records."""
         self.written[record.id] = record
+
+    def on_sip(self, received: bool, flow: Flow, local: Address, data: bytes) -> None:
+        """One SIP message."""
+        if received and not data.startswith(b"SIP/"):
+            self.requests.add(data.split(b" ", 1)[0].decode())
 
     @property
     def records(self) -> list[CallRecord]:

@@ -83,12 +83,15 @@ def start_pjsua(
     *,
     play: Path | None = None,
     tcp: bool = False,
+    answer: int = 200,
 ) -> PjsuaPhone:
-    """Start a phone that answers every call and plays `play` (8 kHz mono WAV) to it."""
+    """Start a phone that gives every call this final answer and plays `play` (8 kHz mono WAV) to it. Without a
+    `registrar` it does not register, and is called at its own port."""
     port = ports.take()
     recording = programs.directory / f"pjsua-{port}.wav"
     arguments = [sys.executable, PHONE, "--port", str(port), "--registrar", registrar, "--user", user]
     arguments += ["--password", password, "--record", recording, "--log", programs.directory / f"pjsua-{port}.trace"]
     arguments += ["--play", play] if play else []
     arguments += ["--tcp"] if tcp else []
+    arguments += ["--answer", str(answer)]
     return PjsuaPhone(programs.start("pjsua", arguments), port, recording, tcp)

@@ -119,7 +119,7 @@ class PhoneAccount(pjsua2.Account):
         info = call.info
         say("incoming", remote=info.remoteUri, local=info.localUri)
         parameter = pjsua2.CallOpParam()
-        for status in (180, 200):
+        for status in (180, self.phone.arguments.answer):
             parameter.statusCode = pjsua2.StatusCode(status)
             call.answer(parameter)
 
@@ -155,10 +155,14 @@ class Phone:
         self.account.phone = self
 
     def register(self) -> None:
-        """Create the account; it registers at once."""
+        """Create the account; it registers at once, if it has a registrar."""
         arguments = self.arguments
         configuration = pjsua2.AccountConfig()
         suffix = ";transport=tcp" if arguments.tcp else ""
+        if not arguments.registrar:
+            configuration.idUri = f"sip:{arguments.user}@127.0.0.1:{arguments.port}"
+            self.account.create(configuration, True)
+            return
         configuration.idUri = f"sip:{arguments.user}@{arguments.registrar}"
         configuration.regConfig.registrarUri = f"sip:{arguments.registrar}{suffix}"
         configuration.regConfig.timeoutSec = 300
@@ -220,9 +224,10 @@ class Phone:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--registrar", required=True)
+    parser.add_argument("--registrar", default="", help="host:port; without one it is called at its own port")
     parser.add_argument("--user", required=True)
-    parser.add_argument("--password", required=True)
+    parser.add_argument("--password", default="")
+    parser.add_argument("--answer", type=int, default=200, help="final status for every call")
     parser.add_argument("--play")
     parser.add_argument("--record")
     parser.add_argument("--tcp", action="store_true")
