@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ..errors import FlightError
+from ..messages import MediaParameters
 
 RECEIVED, RECEIVED_SIZE, RECEIVED_NEXT = 1, 2, 3
 SENT, SENT_SIZE, SENT_NEXT = 4, 5, 6
@@ -45,6 +46,20 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
     at: float
     kind: str
     text: str
+
+
+MEDIA: Final = "media"
+"""Kind of the note that has what offer/answer agreed, as JSON."""
+
+
+def parameters_of(note: Note) -> MediaParameters | None:
+    """What offer/answer agreed; None for another note, or for one that does not say."""
+    if note.kind != MEDIA:
+        return None
+    try:
+        return msgspec.json.decode(note.text, type=MediaParameters)
+    except msgspec.DecodeError:
+        return None
 
 
 class LegFlight(msgspec.Struct):

@@ -22,6 +22,7 @@ from .entries import (
     COUNTED,
     EVENT,
     LOST,
+    MEDIA,
     NAMED,
     NOTE,
     PACKET,
@@ -53,7 +54,7 @@ PARAMETERS_MAX = 100
 NOTE_TEXT_MAX = 500
 SOURCES_MAX = 255
 NAMES_MAX = 256
-MEDIA, ANSWERED, CLOSED = "media", "answered", "closed"
+ANSWERED, CLOSED = "answered", "closed"
 PARAMETERS = frozenset((MEDIA, ANSWERED, CLOSED))
 """Kinds of note that a replay needs."""
 _ELSEWHERE: Address = ("0.0.0.0", 0)  # noqa: S104

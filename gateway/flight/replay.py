@@ -12,8 +12,6 @@ import struct
 from dataclasses import dataclass, field
 from random import Random
 
-import msgspec
-
 from ...rtp.events import ReceiveAlive, ReceiveDead
 from ...rtp.packet import HEADER, MARKER, PLAIN
 from ...rtp.session import MediaFormat, RtpSession
@@ -25,8 +23,23 @@ from ..media.playout import PlayoutQueue
 from ..media.slice_report import SliceReport
 from ..messages import MediaParameters
 from ..record import Media, Slice
-from .entries import EVENT, LOST, NOTE, SECOND, SLICE, TICK, Entry, LegFlight, Note, Packet, Rtcp, entries_of
-from .leg_ring import ANSWERED, CLOSED, MEDIA, PARAMETERS
+from .entries import (
+    EVENT,
+    LOST,
+    MEDIA,
+    NOTE,
+    SECOND,
+    SLICE,
+    TICK,
+    Entry,
+    LegFlight,
+    Note,
+    Packet,
+    Rtcp,
+    entries_of,
+    parameters_of,
+)
+from .leg_ring import ANSWERED, CLOSED, PARAMETERS
 
 _SAMPLES = struct.Struct("!H")
 
@@ -49,7 +62,7 @@ def replay(leg: LegFlight) -> Replayed:
     machine = _Machine(leg)
     try:
         return machine.run()
-    except (msgspec.DecodeError, ValueError, OverflowError, struct.error) as error:
+    except (ValueError, OverflowError, struct.error) as error:
         raise FlightError(f"the packets of the call cannot be replayed: {error}") from None
 
 
@@ -78,6 +91,10 @@ class _SameSsrc(Random):
 def _measure(payload: bytes) -> int:
     """The samples that were measured of the real payload stand in the one that takes its place."""
     return _SAMPLES.unpack_from(payload)[0] if payload else 0
+
+
+def _line(parameters: MediaParameters) -> tuple[str, str]:
+    return parameters.codec.name.lower(), parameters.codec.fmtp
 
 
 def _payload(packet: Packet) -> bytes:
@@ -209,7 +226,10 @@ class _Machine:
 
     def _note(self, note: Note, now: float) -> None:
         if note.kind == MEDIA:
-            self._set_media(msgspec.json.decode(note.text, type=MediaParameters), now)
+            parameters = parameters_of(note)
+            if parameters is None:
+                raise FlightError("the packets of the call are damaged: what was agreed cannot be read")
+            self._set_media(parameters, now)
         elif note.kind == ANSWERED:
             self._answer(now)
         elif note.kind == CLOSED:
@@ -235,11 +255,7 @@ class _Machine:
         else:
             session.set_format(media, now)
         self._parameters = parameters
-        another = before is not None and (spec.name.lower(), spec.fmtp) != (
-            before.codec.name.lower(),
-            before.codec.fmtp,
-        )
-        if another and self._figures is not None:
+        if before is not None and self._figures is not None and _line(before) != _line(parameters):
             self._figures.change(spec.name, now)
         self._sending = parameters.direction in ("sendrecv", "sendonly")
         self._listening = parameters.direction == "sendrecv"

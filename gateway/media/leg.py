@@ -33,7 +33,8 @@ from ...rtp.ring import Chunk
 from ...rtp.session import MediaFormat, RtpSession
 from ...rtp.telephone_event import EventSender
 from ..bridges.base import Bridge
-from ..flight.leg_ring import ANSWERED, CLOSED, MEDIA, LegRing, sealed
+from ..flight.entries import MEDIA
+from ..flight.leg_ring import ANSWERED, CLOSED, LegRing, sealed
 from ..flight.verdict import KEEP_ALL, KEEP_BAD
 from ..messages import (
     CodecSpec,

@@ -1,0 +1,163 @@
+"""What happened in a kept call, one line for each thing, by time: the record's slices and moments, and the leg's notes,
+reports, speech service events and what was concealed."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+import msgspec
+
+from ...rtp import rtcp
+from ...rtp.errors import ParseError
+from ..record import CallRecord, Slice, StreamSlice
+from .entries import EVENT, LOST, NOTE, Happening, LegFlight, Note, Rtcp, entries_of, parameters_of
+from .file import Flight, leg_of
+from .leg_ring import ANSWERED, CLOSED
+
+CLOSE_S = 1.0
+"""What happens again within this time is one line."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One thing that happened, or several of a kind in a row."""
+
+    unix: float
+    """When (it began), Unix time, seconds."""
+    what: str
+    detail: str = ""
+    bad: bool = False
+
+
+def timeline(flight: Flight) -> list[Line]:
+    """Oldest first. Raises FlightError."""
+    legs = [leg_of(section) for section in flight.legs]
+    lines = [line for leg in legs for line in _leg_lines(leg)]
+    answered = _answered_at(flight.record, legs)
+    if answered is not None:
+        lines += _record_lines(flight.record, answered)
+    return sorted(lines, key=lambda line: line.unix)
+
+
+def started_at(flight: Flight) -> float:
+    """Unix time of the first message, or of the record."""
+    if flight.sip:
+        return flight.sip[0].at
+    return _unix(flight.record.started_at) or 0.0
+
+
+def _answered_at(record: CallRecord, legs: list[LegFlight]) -> float | None:
+    for leg in legs:
+        for note in leg.notes:
+            if note.kind == ANSWERED:
+                return leg.unix + note.at
+    return _unix(record.answered_at)
+
+
+def _unix(text: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+# The record
+
+
+def _record_lines(record: CallRecord, answered: float) -> Iterator[Line]:
+    for slice_ in record.timeline.slices:
+        end = answered + slice_.start_s + slice_.length_s
+        yield Line(end, "slice", _slice_text(slice_), slice_.received.bad or slice_.sent.bad)
+    for moment in record.timeline.moments:
+        # the leg's own notes say more of these
+        if moment.kind not in ("dead", "alive", "reconnected", "codec"):
+            yield Line(answered + moment.at_s, moment.kind, moment.detail)
+
+
+def _slice_text(slice_: Slice) -> str:
+    parts = [f"{slice_.start_s:.0f}-{slice_.start_s + slice_.length_s:.0f} s"]
+    parts += [f"in {_stream_text(slice_.received)}", f"out {_stream_text(slice_.sent)}"]
+    for value, unit, name in (
+        (slice_.rtt_ms, " ms", "rtt"),
+        (slice_.underruns or None, "", "underruns"),
+        (slice_.clock_late_ms, " ms", "clock late"),
+    ):
+        if value is not None:
+            parts.append(f"{name} {value:g}{unit}")
+    return "; ".join(parts)
+
+
+def _stream_text(part: StreamSlice) -> str:
+    words = ["MOS -" if part.mos is None else f"MOS {part.mos:.2f}"]
+    if part.lost:
+        words.append(f"lost {part.lost:.1%}")
+    if part.discarded:
+        words.append(f"late {part.discarded:.1%}")
+    if part.jitter_ms is not None:
+        words.append(f"jitter {part.jitter_ms:.1f} ms")
+    return " ".join([*words, *(["dead"] if part.dead else [])])
+
+
+# The leg
+
+
+def _leg_lines(leg: LegFlight) -> Iterator[Line]:
+    notes = {note.number: note for note in leg.notes}
+    clock_rate = 8000
+    happenings: list[tuple[float, str, int]] = []
+    if leg.dropped:
+        yield Line(leg.unix, "ring", f"{leg.dropped} octets of the beginning had to make room")
+    for entry in entries_of(leg):
+        if isinstance(entry, Rtcp):
+            yield Line(leg.unix + entry.at, "rtcp in" if entry.received else "rtcp out", _rtcp_text(entry.data))
+        elif not isinstance(entry, Happening):
+            continue
+        elif entry.kind == NOTE and entry.value in notes:
+            agreed = parameters_of(notes[entry.value])
+            clock_rate = max(1000, agreed.codec.clock_rate) if agreed else clock_rate
+        elif entry.kind == EVENT and entry.value < len(leg.names):
+            happenings.append((entry.at, leg.names[entry.value], 0))
+        elif entry.kind == LOST:
+            happenings.append((entry.at, "concealed", entry.value * 1000 // clock_rate))
+    for note in leg.notes:
+        yield Line(leg.unix + note.at, note.kind, _note_text(note), note.kind in ("dead", "lost", "reconnected"))
+    yield from _in_runs(leg.unix, happenings)
+
+
+def _note_text(note: Note) -> str:
+    agreed = parameters_of(note)
+    if agreed is not None:
+        codec, remote = agreed.codec, f"{agreed.remote_host}:{agreed.remote_port}"
+        return f"{codec.name}/{codec.clock_rate} {agreed.direction} to {remote}"
+    return f"underruns {note.text}" if note.kind == CLOSED else note.text
+
+
+def _rtcp_text(data: bytes) -> str:
+    try:
+        compound = rtcp.parse(data)
+    except ParseError:
+        return "not readable"
+    parts = [
+        f"on {block.ssrc:08x}: lost {block.lost}, of late {block.fraction_lost / 256:.1%}, jitter {block.jitter}"
+        for block in compound.blocks
+    ]
+    if compound.bye:
+        parts.append("BYE")
+    return "; ".join(parts)
+
+
+def _in_runs(unix: float, happenings: Iterable[tuple[float, str, int]]) -> Iterator[Line]:
+    """Things of a kind that happen in a row are one line."""
+    name, began, last, count, total = "", 0.0, 0.0, 0, 0
+    for at, what, ms in [*happenings, (float("inf"), "", 0)]:
+        if what == name and at - last <= CLOSE_S and at - began <= 10 * CLOSE_S:
+            last, count, total = at, count + 1, total + ms
+            continue
+        if count:
+            yield Line(unix + began, name, _run_text(count, total, last - began))
+        name, began, last, count, total = what, at, at, 1, ms
+
+
+def _run_text(count: int, ms: int, seconds: float) -> str:
+    words = [f"{ms} ms"] if ms else []
+    if count > 1:
+        words.append(f"{count} times in {seconds:.1f} s")
+    return ", ".join(words)
