@@ -253,6 +253,30 @@ async def _top(path: Path, once: bool) -> None:
 
 
 @app.command()
+def trace(
+    call_id: Annotated[str, typer.Argument(metavar="CALL_ID", help="Of a kept call; or the path of its file.")],
+    pcap: Annotated[Path | None, typer.Option(help="Write a capture for Wireshark to this file.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a kept call: its SIP ladder and its timeline."""
+    from .cli_flight import trace as show_trace
+
+    show_trace(call_id, config, pcap, as_json)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A kept call: CALL_ID.tlf.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Count a kept call again, and print its figures beside those that were recorded; exit with 1 when they differ."""
+    from .cli_flight import replay_file
+
+    replay_file(file, as_json)
+
+
+@app.command()
 def demo(
     calls: Annotated[int, typer.Option(min=1, max=100, help="Calls at once.")] = 1,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="About how long each call lasts.")] = 20,
