@@ -29,6 +29,7 @@ from .hep_mirror import HepCounters, HepMirror
 from .http import AdminServer
 from .logs import configure_logs
 from .observer import Observer
+from .quality_reporter import QualityReportCounters, QualityReporter
 from .records import RecordStore
 from .reload import Reload, plan
 from .service import Service
@@ -74,10 +75,16 @@ class Application:
             observers.append(self.mirror)
         self.flight = FlightRecorder(config.flight, flight_store(config), config.gateway.name)
         observers.append(self.flight)
+        self.reporter = QualityReporter(config) if config.quality_report.collector else None
+        if self.reporter is not None:
+            observers.append(self.reporter)
         self.switch = Switch(config, self.records, observers)
         self.switch.metrics.watch(RecordsGauges(self.records))
         if self.mirror is not None:
             self.switch.metrics.watch(HepCounters(self.mirror))
+        if self.reporter is not None:
+            self.reporter.start(self.switch)
+            self.switch.metrics.watch(QualityReportCounters(self.reporter.counts))
         console = Console(
             config.http,
             config.gateway.name,
@@ -152,6 +159,8 @@ class Application:
         await self.http.stop()
         await self.switch.stop()
         await self.flight.close()
+        if self.reporter is not None:
+            await self.reporter.stop()
         if self.mirror is not None:
             await self.mirror.stop()
         await self.records.close()

@@ -4,7 +4,7 @@ The switch tells each observer what happens, in the order in which it happens, o
 waits, never raises for what a call does, and never changes what it is told.
 """
 
-from ..sip.events import RegistrationChanged
+from ..sip.events import PublishEnded, RegistrationChanged
 from ..sip.flow import Address, Flow
 from .messages import Fact, WorkerStatus
 from .record import CallRecord
@@ -31,6 +31,9 @@ class Observer:
 
     def on_registration(self, event: RegistrationChanged) -> None:
         """A REGISTER came to an end, well or not."""
+
+    def on_published(self, event: PublishEnded) -> None:
+        """A PUBLISH came to an end, well or not."""
 
     def on_sip(self, received: bool, flow: Flow, local: Address, data: bytes) -> None:
         """One SIP message as it came or goes, with its credentials; `flow` is the far end, `local` our own address."""

@@ -159,6 +159,17 @@ class PeerUnreachable:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishEnded:
+    """Our PUBLISH was answered, or found nobody: 408 (time-out) or 503 (transport)."""
+
+    name: str
+    status: int
+    reason: str
+    retry_after: int | None = None
+    """Seconds that the collector asks to be left alone for."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRefused:
     """The UA answered a request itself: screen, unknown dialog, method, extension or syntax. One log line each."""
 
@@ -207,6 +218,7 @@ Event = (
     | RegistrationChanged
     | PeerReachable
     | PeerUnreachable
+    | PublishEnded
     | RequestRefused
     | MalformedReceived
 )

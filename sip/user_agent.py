@@ -24,6 +24,7 @@ from .exchange import Exchange, ExchangeUser, StreamRefusals
 from .flow import Address, Flow
 from .health import HealthCheck
 from .message import KEEPALIVE, Request, Response, is_keepalive, parse_message, response_to
+from .publication import Publication
 from .registration import Backoff, Registration
 from .screening import Screen, refusal_in_dialog, refusal_of_invite, refusal_of_request
 from .session import InviteSession
@@ -213,6 +214,25 @@ class UserAgent:
         sender = _local_name_addr(from_ or f"<sip:{self.advertised(target)}>", "From").with_tag(self._tag())
         check = HealthCheck(self, name, _local_uri(uri), sender, self._call_id())
         self.exchange(check.make, [target], check, self.digest_of(credentials), now)
+
+    def publish(
+        self,
+        name: str,
+        uri: str,
+        *,
+        from_: str,
+        targets: Sequence[Flow],
+        event: str,
+        content_type: str,
+        body: bytes,
+        now: float,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """Send one report of an event package to `uri`; `PublishEnded` with `name` follows. Raises LocalError on bad
+        arguments."""
+        sender = _local_name_addr(from_, "From").with_tag(self._tag())
+        report = Publication(self, name, _local_uri(uri), sender, self._call_id(), event, content_type, body)
+        self.exchange(report.make, _some(targets), report, self.digest_of(credentials), now)
 
     def register(
         self,
