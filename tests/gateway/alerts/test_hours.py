@@ -54,7 +54,7 @@ def test_hours_that_span_midnight_belong_to_the_day_on_which_they_begin(moment, 
     ["", "always", "Mon 8-18", "Mon 08:00-25:00", "Mon 08:60-09:00", "Mon 24:00-06:00", "08:00-08:00", "Mon Tue"],
 )
 def test_what_cannot_be_read_is_said(text):
-    with pytest.raises(ValueError, match="expected hours|no day|no time"):
+    with pytest.raises(ValueError, match=r"expected hours|no day|no time"):
         Hours.parse(text)
 
 
