@@ -1,0 +1,243 @@
+"""From assessments to alerts: one trouble, one alert.
+
+- Each rule's condition is damped for each subject and severity (hysteresis.py).
+- A trouble that all trunks (or all agents) with traffic have at once becomes one alert about the gateway.
+- A quality alert belongs to whom its cause points at: a provider's to the agent, this host's to the gateway, all others
+  to the trunk. Who else is touched is folded into it: a subject whose bad slices are for three quarters those of open
+  alerts gets none of its own, and is named in theirs.
+- What this host causes is one alert, too: an open `host` alert takes in those whose verdict says host, and the other
+  way round. A quality alert with another verdict stands beside it.
+
+An alert is only folded into one of the same severity or a higher one.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from .alert import Alert, Severity
+from .hysteresis import Damper
+from .open_alerts import Key, OpenAlerts
+from .rules import CALLS_NAMED, GATEWAY, Assessment, Description, Level, Symptom, share_of, span
+from .rules_config import RulesConfig
+from .symptoms import SymptomLog, calls_of
+
+COVERED = 0.75
+"""Share of a subject's bad slices that are those of open alerts, from which on it is folded into them."""
+SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
+"""The worst first."""
+NAMED = 3
+"""Subjects that a summary names; of more it gives the number."""
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A condition that has become true for a subject that has no alert."""
+
+    key: Key
+    severity: Severity
+    item: Assessment
+    description: Description
+
+    @property
+    def cause(self) -> str | None:
+        return _leading(self.description)
+
+    @property
+    def natural(self) -> bool:
+        """Whether the cause points at a subject of this kind."""
+        return self.cause is None or (self.cause == "provider") == (self.key.subject.kind == "agent")
+
+
+class Arbiter:
+    """Told once a second how everything stands."""
+
+    def __init__(self, rules: RulesConfig, opened: OpenAlerts, log: SymptomLog) -> None:
+        self._flapping = rules.flapping
+        self._open = opened
+        self._log = log
+        self._dampers: dict[tuple[Key, Severity], Damper] = {}
+        self._symptoms: dict[Key, list[Symptom]] = {}
+        """The slices behind each open alert."""
+        self._standing: dict[Key, Assessment] = {}
+        self._groups: dict[str, list[Assessment]] = {}
+
+    def use(self, rules: RulesConfig) -> None:
+        """Other limits from now on."""
+        self._flapping = rules.flapping
+
+    def restore(self, alerts: Iterable[Alert]) -> None:
+        """Take back what was open when the process ended."""
+        for key in self._open.restore(alerts):
+            self._damper(key, self._open[key].severity).restore()
+
+    def look(self, assessments: Sequence[Assessment], now: float) -> None:
+        """Fire, change and resolve."""
+        self._standing = {Key(item.rule, item.subject): item for item in assessments}
+        self._groups = defaultdict(list)
+        for item in assessments:
+            self._groups[item.rule].append(item)
+        wanted = {key: self._damped(key, item, now) for key, item in self._standing.items()}
+        for key in self._open:
+            severity = wanted[key] if key in wanted else self._merged(key, now)
+            if severity is not None:
+                self._open.rate(key, severity)
+            else:
+                self._open.resolve(key)
+                self._symptoms.pop(key, None)
+        notes: dict[Key, list[str]] = defaultdict(list)
+        for candidate in self._candidates(wanted):
+            alert = self._covering(candidate) or self._fire(candidate, now)
+            if alert != candidate.key:
+                notes[alert].append(f"{candidate.key.subject}, too: {candidate.description.headline}")
+        for key in self._open:
+            self._refresh(key, notes[key], now)
+        self._forget()
+
+    # How long it is true
+
+    def _damper(self, key: Key, severity: Severity) -> Damper:
+        return self._dampers.setdefault((key, severity), Damper())
+
+    def _look(self, key: Key, severity: Severity, level: Level, item: Assessment, now: float) -> bool:
+        return self._damper(key, severity).look(
+            enter=level.enter,
+            stay=level.stay,
+            now=now,
+            for_s=item.for_s,
+            hold_s=item.hold_s,
+            flapping=self._flapping,
+        )
+
+    def _damped(self, key: Key, item: Assessment, now: float) -> Severity | None:
+        """The worst severity that stands."""
+        found: set[Severity] = {
+            severity for severity, level in item.levels.items() if self._look(key, severity, level, item, now)
+        }
+        return _worst(found)
+
+    def _merged(self, key: Key, now: float) -> Severity | None:
+        """The same of an open alert that stands for several subjects: it stays as long as one of these does."""
+        items = self._groups.get(key.rule, [])
+        if key.subject != GATEWAY or not items:
+            return None
+        found: set[Severity] = set()
+        for severity in SEVERITIES:
+            stay = any(severity in item.levels and item.levels[severity].stay for item in items)
+            if self._look(key, severity, Level(False, stay), items[0], now):
+                found.add(severity)
+        return _worst(found)
+
+    # Whose alert it is
+
+    def _candidates(self, wanted: dict[Key, Severity | None]) -> list[_Candidate]:
+        """Pages before tickets, and first those whom the cause points at."""
+        found = [
+            _Candidate(key, severity, item, item.describe())
+            for key, severity in wanted.items()
+            if severity and key not in self._open and (item := self._standing[key]).levels[severity].enter
+        ]
+        return sorted(found, key=lambda each: (SEVERITIES.index(each.severity), not each.natural))
+
+    def _covering(self, candidate: _Candidate) -> Key | None:
+        """The open alert that tells of this trouble already."""
+        worst = SEVERITIES.index(candidate.severity)
+        as_bad = [key for key in self._open if SEVERITIES.index(self._open[key].severity) <= worst]
+        for key in as_bad:
+            if key == Key(candidate.key.rule, GATEWAY):
+                return key
+            if key.rule == "host" and candidate.cause == "host":
+                return key
+            if candidate.key.rule == "host" and _blames_host(self._open[key]):
+                return key
+        theirs = {symptom for key in as_bad for symptom in self._symptoms.get(key, ())}
+        ours = candidate.description.symptoms
+        if share_of(sum(symptom in theirs for symptom in ours), len(ours)) < COVERED:
+            return None
+        shared = {key: len(theirs.intersection(self._symptoms.get(key, ()), ours)) for key in as_bad}
+        return max(shared, key=lambda key: shared[key])
+
+    def _fire(self, candidate: _Candidate, now: float) -> Key:
+        """Open an alert, or make one that is open worse."""
+        key, severity = candidate.key, candidate.severity
+        if self._is_everywhere(candidate):
+            key = Key(key.rule, GATEWAY)
+            self._damper(key, severity).look(
+                enter=True, stay=True, now=now, for_s=0, hold_s=candidate.item.hold_s, flapping=self._flapping
+            )
+        if key in self._open:
+            self._open.rate(key, severity)
+            return key
+        description = candidate.description if key == candidate.key else self._together(key.rule, now)
+        self._symptoms[key] = description.symptoms
+        self._open.fire(key, severity, description, [*description.detail, *self._flaps(key)])
+        return key
+
+    def _is_everywhere(self, candidate: _Candidate) -> bool:
+        subject = candidate.key.subject
+        if subject == GATEWAY:
+            return False
+        if candidate.cause == "host":
+            return True
+        peers = [item for item in self._groups[candidate.key.rule] if item.subject.kind == subject.kind and item.active]
+        return candidate.natural and len(peers) > 1 and all(item.troubled for item in peers)
+
+    # What is told
+
+    def _refresh(self, key: Key, notes: list[str], now: float) -> None:
+        """New figures while it is true; in the calm before its end an alert says what it was about."""
+        item = self._standing.get(key)
+        troubled = item.troubled if item else any(member.troubled for member in self._groups.get(key.rule, ()))
+        if not troubled:
+            return
+        description = item.describe() if item else self._together(key.rule, now)
+        self._symptoms[key] = description.symptoms
+        self._open.refresh(key, description, [*description.detail, *notes, *self._flaps(key)], now)
+
+    def _together(self, rule: str, now: float) -> Description:
+        """Several subjects of one rule as one."""
+        members = [(item.subject, item.describe()) for item in self._groups[rule] if item.troubled]
+        symptoms = {symptom for _, description in members for symptom in description.symptoms}
+        evidence = sorted(symptoms, key=lambda symptom: symptom.at)
+        verdict = self._log.verdict(evidence, now) or next((each.verdict for _, each in members if each.verdict), None)
+        kind = "agent" if verdict and verdict.causes and verdict.causes[0].name == "provider" else "trunk"
+        named = [member for member in members if member[0].kind == kind] or members
+        who = ", ".join(str(subject) for subject, _ in named) if len(named) <= NAMED else f"{len(named)} {kind}s"
+        calls = calls_of(evidence) or list(dict.fromkeys(call for _, each in named for call in each.calls))
+        return Description(
+            f"{who}: {named[0][1].headline}",
+            [f"{subject}: {sentence}" for subject, each in named for sentence in each.detail],
+            calls[:CALLS_NAMED],
+            verdict,
+            evidence,
+        )
+
+    def _flaps(self, key: Key) -> list[str]:
+        config = self._flapping
+        if not any(self._damper(key, severity).flapping for severity in SEVERITIES):
+            return []
+        return [
+            f"flapping: it fired {config.times} times and more within {span(config.period_s)}, and stays open until it "
+            f"has been calm for {span(config.calm_s)}"
+        ]
+
+    def _forget(self) -> None:
+        """Dampers with nothing to remember, and those of subjects that went away."""
+        self._dampers = {
+            (key, severity): damper
+            for (key, severity), damper in self._dampers.items()
+            if not damper.blank and (key in self._standing or (key.subject == GATEWAY and key.rule in self._groups))
+        }
+
+
+def _worst(severities: Collection[Severity]) -> Severity | None:
+    return min(severities, key=SEVERITIES.index, default=None)
+
+
+def _leading(described: Description | Alert) -> str | None:
+    verdict = described.verdict
+    return verdict.causes[0].name if verdict and verdict.causes else None
+
+
+def _blames_host(alert: Alert) -> bool:
+    return alert.rule != "host" and _leading(alert) == "host"

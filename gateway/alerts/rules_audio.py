@@ -1,0 +1,224 @@
+"""Rules of what is heard: quality, one-way audio, echo. They share the evidence (symptoms.py) for their verdicts."""
+
+from collections.abc import Collection
+from math import inf
+
+from ...rtp.emodel import mos
+from ..record import Slice
+from .alert import Severity
+from .rules import Assessment, Description, Level, Rule, Subject, percent, share_level, share_of, span
+from .rules_config import BurnRateConfig, RulesConfig, ShareConfig
+from .state import GatewayState
+from .symptoms import SymptomLog, calls_of, dead, echoes
+from .watched_call import WatchedCall
+from .windows import Tallies
+
+_SLICES, _BAD, _POOR, _CALLS = range(4)
+_ALL, _SHOWING = range(2)
+
+
+class AudioRule(Rule):
+    """What the three have in common: their evidence."""
+
+    def __init__(self, rules: RulesConfig, log: SymptomLog) -> None:
+        self._rules = rules
+        self._log = log
+
+    def use(self, rules: RulesConfig) -> None:
+        self._rules = rules
+
+    def _shows(self, part: Slice) -> bool:
+        """Whether a slice shows this rule's trouble."""
+        raise NotImplementedError
+
+    def _described(self, subject: Subject, since: float, now: float, headline: str, detail: list[str]) -> Description:
+        symptoms = self._log.of(subject, since, self._shows)
+        return Description(headline, detail, calls_of(symptoms), self._log.verdict(symptoms, now), symptoms)
+
+
+class Quality(AudioRule):
+    """How fast the objective's allowance of bad slices is used up, for each trunk and agent."""
+
+    name = "quality"
+
+    def __init__(self, rules: RulesConfig, log: SymptomLog) -> None:
+        super().__init__(rules, log)
+        self._tallies = Tallies(self._spans, 4)
+
+    @property
+    def _spans(self) -> set[float]:
+        rates = self._rules.quality.burn_rates
+        return {rate.long_s for rate in rates} | {rate.short_s for rate in rates}
+
+    def use(self, rules: RulesConfig) -> None:
+        super().use(rules)
+        self._tallies.use(self._spans)
+
+    def forget_others(self, known: Collection[Subject]) -> None:
+        self._tallies.keep(known)
+
+    def _shows(self, part: Slice) -> bool:
+        return self._log.bad(part)
+
+    def _poor(self, part: Slice) -> bool:
+        """Not good enough to be called well again."""
+        recovered = mos(self._rules.quality.leave_r)
+        return any(stream.bad or (stream.mos or inf) < recovered for stream in (part.received, part.sent))
+
+    def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
+        bad = self._shows(part)
+        fields = [_SLICES]
+        if bad:
+            fields.append(_BAD)
+        if bad or self._poor(part):
+            fields.append(_POOR)
+        first = bad and call.first(self.name)
+        for subject in (Subject("trunk", call.trunk), Subject("agent", call.agent)):
+            for field in fields:
+                self._tallies.add(subject, field, now)
+            if first:
+                self._tallies.add(subject, _CALLS, now)
+
+    def assess(self, state: GatewayState, now: float) -> list[Assessment]:
+        return [self._assess(subject, now) for subject in self._tallies.subjects]
+
+    def _assess(self, subject: Subject, now: float) -> Assessment:
+        config = self._rules.quality
+        levels: dict[Severity, Level] = {}
+        burning: BurnRateConfig | None = None
+        traffic = False
+        for rate in config.burn_rates:
+            limit = rate.burn_rate * (1 - config.objective)
+            long = self._tallies.sums(subject, rate.long_s, now)
+            short = self._tallies.sums(subject, rate.short_s, now)
+            traffic = traffic or short[_SLICES] > 0
+            enough = long[_CALLS] >= config.min_calls and long[_SLICES] >= config.min_slices
+            enter = enough and min(_share(long, _BAD), _share(short, _BAD)) > limit
+            stay = min(_share(long, _POOR), _share(short, _POOR)) > limit
+            before = levels.get(rate.severity, Level(False, False))
+            levels[rate.severity] = Level(before.enter or enter, before.stay or stay)
+            if burning is None and (enter or stay):
+                burning = rate
+        shown = burning or config.burn_rates[0]
+        return Assessment(
+            rule=self.name,
+            subject=subject,
+            levels=levels,
+            describe=lambda: self._describe(subject, shown, now),
+            hold_s=config.hold_s,
+            active=traffic,
+        )
+
+    def _describe(self, subject: Subject, rate: BurnRateConfig, now: float) -> Description:
+        config = self._rules.quality
+        long = self._tallies.sums(subject, rate.long_s, now)
+        short = self._tallies.sums(subject, rate.short_s, now)
+        limit = percent(rate.burn_rate * (1 - config.objective))
+        shares = [
+            f"{percent(_share(sums, _BAD))} of {sums[_SLICES]} slices within {span(seconds)}"
+            for sums, seconds in ((long, rate.long_s), (short, rate.short_s))
+        ]
+        detail = [
+            f"bad: {' and '.join(shares)} (limit {limit}, {rate.burn_rate:g} times what the objective of "
+            f"{percent(config.objective)} good slices allows)",
+            f"calls with a bad slice within {span(rate.long_s)}: {long[_CALLS]} (at least {config.min_calls})",
+        ]
+        headline = f"{percent(_share(short, _BAD))} of the audio is bad"
+        return self._described(subject, now - rate.long_s, now, headline, detail)
+
+
+def _share(sums: list[int], field: int) -> float:
+    return share_of(sums[field], sums[_SLICES])
+
+
+class ShareRule(AudioRule):
+    """A share of a trunk's calls that show something, each call counted once."""
+
+    def __init__(self, rules: RulesConfig, log: SymptomLog) -> None:
+        super().__init__(rules, log)
+        self._tallies = Tallies([self._config.window_s], 2)
+
+    @property
+    def _config(self) -> ShareConfig:
+        raise NotImplementedError
+
+    def use(self, rules: RulesConfig) -> None:
+        super().use(rules)
+        self._tallies.use([self._config.window_s])
+
+    def forget_others(self, known: Collection[Subject]) -> None:
+        self._tallies.keep(known)
+
+    def _count(self, call: WatchedCall, field: int, now: float) -> None:
+        if call.trunk and call.first(f"{self.name} {field}"):
+            self._tallies.add(Subject("trunk", call.trunk), field, now)
+
+    def assess(self, state: GatewayState, now: float) -> list[Assessment]:
+        return [self._assess(subject, now) for subject in self._tallies.subjects]
+
+    def _assess(self, subject: Subject, now: float) -> Assessment:
+        config = self._config
+        calls, showing = self._tallies.sums(subject, config.window_s, now)
+        share = share_of(showing, calls)
+        return Assessment(
+            rule=self.name,
+            subject=subject,
+            levels={"page": share_level(showing, share, config)},
+            describe=lambda: self._describe(subject, showing, calls, now),
+            hold_s=config.hold_s,
+            active=calls > 0,
+        )
+
+    def _describe(self, subject: Subject, showing: int, calls: int, now: float) -> Description:
+        config = self._config
+        limits = f"limit {percent(config.enter_share)}, at least {config.min_calls} calls"
+        detail = [f"{showing} of {max(showing, calls)} calls within {span(config.window_s)} ({limits})"]
+        share = percent(share_of(showing, calls))
+        return self._described(subject, now - config.window_s, now, f"{share} of calls {self._trouble}", detail)
+
+    _trouble: str
+
+
+class OneWayAudio(ShareRule):
+    """Answered calls in which a direction went dead."""
+
+    name = "one_way_audio"
+    _trouble = "have one-way audio"
+
+    @property
+    def _config(self) -> ShareConfig:
+        return self._rules.one_way_audio
+
+    def _shows(self, part: Slice) -> bool:
+        return dead(part)
+
+    def answered(self, call: WatchedCall, now: float) -> None:
+        self._count(call, _ALL, now)
+
+    def went_dead(self, call: WatchedCall, now: float) -> None:
+        self._count(call, _SHOWING, now)
+
+    def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
+        if self._shows(part):
+            self._count(call, _SHOWING, now)
+
+
+class Echo(ShareRule):
+    """Calls whose far end sends back what the agent says: it hears itself, and interrupts itself."""
+
+    name = "echo"
+    _trouble = "send the agent's own speech back"
+
+    @property
+    def _config(self) -> ShareConfig:
+        return self._rules.echo
+
+    def _shows(self, part: Slice) -> bool:
+        return echoes(part)
+
+    def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
+        if part.echo is None:
+            return
+        self._count(call, _ALL, now)
+        if self._shows(part):
+            self._count(call, _SHOWING, now)

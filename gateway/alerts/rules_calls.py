@@ -1,0 +1,302 @@
+"""Rules of calls and of the speech service: failures, answers that are slow, errors."""
+
+import re
+from collections import Counter, deque
+from collections.abc import Collection
+from typing import NamedTuple
+
+from ..call_meter import result_of
+from ..record import CallRecord
+from .alert import Cause, Verdict
+from .host_seconds import HostSeconds
+from .rules import CALLS_NAMED, Assessment, Description, Level, Rule, Subject, percent, share_level, share_of, span
+from .rules_config import LatencyConfig, RulesConfig
+from .state import GatewayState
+from .watched_call import WatchedCall
+from .windows import Tallies
+
+TAIL = 0.05
+"""What lies above the 95th percentile."""
+STEPS = (1.5, 2.0, 3.0, 5.0, 8.0)
+"""Multiples of a limit that are told apart."""
+KEPT = 50
+"""Failures whose reasons are kept, for each subject."""
+STOPPING = ("gateway is stopping", "gateway stops")
+_NUMBER = re.compile(r"\d{4,}")
+
+
+class _Failure(NamedTuple):
+    at: float
+    call_id: str
+    reason: str
+
+
+class _Failures:
+    """The latest failures of each subject."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Subject, deque[_Failure]] = {}
+
+    def add(self, subject: Subject, call: WatchedCall, reason: str, now: float) -> None:
+        kept = self._kept.setdefault(subject, deque(maxlen=KEPT))
+        kept.append(_Failure(now, call.id, _NUMBER.sub("…", reason)))
+
+    def keep(self, known: Collection[Subject]) -> None:
+        self._kept = {subject: kept for subject, kept in self._kept.items() if subject in known}
+
+    def calls(self, subject: Subject, since: float) -> list[str]:
+        """The newest first, each once."""
+        newest = [failure.call_id for failure in reversed(self._kept.get(subject, ())) if failure.at >= since]
+        return list(dict.fromkeys(newest))[:CALLS_NAMED]
+
+    def reasons(self, subject: Subject, since: float) -> list[str]:
+        """The three most frequent ones."""
+        counts = Counter(failure.reason for failure in self._kept.get(subject, ()) if failure.at >= since)
+        return [f"{count} times: {reason}" for reason, count in counts.most_common(3)]
+
+
+def dropped_here(record: CallRecord) -> bool:
+    """True for an answered call that this gateway itself ended, other than by stopping."""
+    return record.answered_at is not None and record.ended_by == "gateway" and record.end_reason not in STOPPING
+
+
+def _failed(record: CallRecord) -> bool:
+    """Ended badly by the trunk or for want of room or a route: what the service ended, what was dropped here, and what
+    is refused while the gateway stops have rules of their own, or none."""
+    if record.ended_by == "provider" or dropped_here(record) or record.end_reason in STOPPING:
+        return False
+    return result_of(record) in ("failed", "dropped", "refused")
+
+
+_ALL, _FAILED = range(2)
+
+
+class CallFailures(Rule):
+    """For each trunk."""
+
+    name = "call_failures"
+
+    def __init__(self, rules: RulesConfig) -> None:
+        self._config = rules.call_failures
+        self._tallies = Tallies([self._config.window_s], 2)
+        self._failures = _Failures()
+
+    def use(self, rules: RulesConfig) -> None:
+        self._config = rules.call_failures
+        self._tallies.use([self._config.window_s])
+
+    def forget_others(self, known: Collection[Subject]) -> None:
+        self._tallies.keep(known)
+        self._failures.keep(known)
+
+    def ended(self, call: WatchedCall, now: float) -> None:
+        subject = Subject("trunk", call.trunk)
+        self._tallies.add(subject, _ALL, now)
+        if _failed(call.record):
+            self._tallies.add(subject, _FAILED, now)
+            self._failures.add(subject, call, call.record.end_reason or "no reason given", now)
+
+    def assess(self, state: GatewayState, now: float) -> list[Assessment]:
+        return [self._assess(subject, now) for subject in self._tallies.subjects]
+
+    def _assess(self, subject: Subject, now: float) -> Assessment:
+        config = self._config
+        ended, failed = self._tallies.sums(subject, config.window_s, now)
+        return Assessment(
+            rule=self.name,
+            subject=subject,
+            levels={"page": share_level(failed, share_of(failed, ended), config)},
+            describe=lambda: self._describe(subject, failed, ended, now),
+            hold_s=config.hold_s,
+            active=ended > 0,
+        )
+
+    def _describe(self, subject: Subject, failed: int, ended: int, now: float) -> Description:
+        config = self._config
+        since = now - config.window_s
+        limits = f"limit {percent(config.enter_share)}, at least {config.min_calls} calls"
+        figures = f"{failed} of {ended} calls within {span(config.window_s)} ({limits})"
+        detail = [figures, *self._failures.reasons(subject, since)]
+        headline = f"{percent(share_of(failed, ended))} of calls fail"
+        return Description(headline, detail, self._failures.calls(subject, since))
+
+
+_COUNT, _SLOW_CALLS, _OVER_LEAVE, _OVER = range(4)
+
+
+class Latency(Rule):
+    """The 95th percentile of a latency, for each agent: above a limit when more than one in twenty is."""
+
+    _what: str
+
+    def __init__(self, rules: RulesConfig, host: HostSeconds) -> None:
+        self._config = self._of(rules)
+        self._host = host
+        self._tallies = Tallies([self._config.window_s], _OVER + 1 + len(STEPS))
+        self._slow = _Failures()
+
+    def _of(self, rules: RulesConfig) -> LatencyConfig:
+        raise NotImplementedError
+
+    def use(self, rules: RulesConfig) -> None:
+        self._config = self._of(rules)
+        self._tallies.use([self._config.window_s])
+
+    def forget_others(self, known: Collection[Subject]) -> None:
+        self._tallies.keep(known)
+        self._slow.keep(known)
+
+    def _measured(self, call: WatchedCall, latency_s: float, now: float) -> None:
+        config, subject = self._config, Subject("agent", call.agent)
+        self._tallies.add(subject, _COUNT, now)
+        if latency_s > config.leave_s:
+            self._tallies.add(subject, _OVER_LEAVE, now)
+        for step, multiple in enumerate((1.0, *STEPS)):
+            if latency_s > multiple * config.limit_s:
+                self._tallies.add(subject, _OVER + step, now)
+        if latency_s > config.limit_s:
+            self._slow.add(subject, call, "slow", now)
+            if call.first(self.name):
+                self._tallies.add(subject, _SLOW_CALLS, now)
+
+    def assess(self, state: GatewayState, now: float) -> list[Assessment]:
+        return [self._assess(subject, now) for subject in self._tallies.subjects]
+
+    def _assess(self, subject: Subject, now: float) -> Assessment:
+        config = self._config
+        sums = self._tallies.sums(subject, config.window_s, now)
+        enough = sums[_COUNT] >= config.min_count and sums[_SLOW_CALLS] >= config.min_calls
+        enter = enough and share_of(sums[_OVER], sums[_COUNT]) > TAIL
+        return Assessment(
+            rule=self.name,
+            subject=subject,
+            levels={"ticket": Level(enter, share_of(sums[_OVER_LEAVE], sums[_COUNT]) > TAIL)},
+            describe=lambda: self._describe(subject, sums, now),
+            hold_s=config.hold_s,
+            active=sums[_COUNT] > 0,
+        )
+
+    def _describe(self, subject: Subject, sums: list[int], now: float) -> Description:
+        config = self._config
+        over = [m for step, m in enumerate((1.0, *STEPS)) if share_of(sums[_OVER + step], sums[_COUNT]) > TAIL]
+        worst = config.limit_s * over[-1] if over else config.leave_s
+        share = f"{percent(share_of(sums[_OVER], sums[_COUNT]))} of {sums[_COUNT]} within {span(config.window_s)}"
+        limits = f"took more than {config.limit_s:g} s (limit {percent(TAIL)})"
+        detail = [f"{share} {limits}, in {sums[_SLOW_CALLS]} calls"]
+        since = now - config.window_s
+        headline = f"one {self._what} in twenty takes more than {worst:g} s"
+        return Description(headline, detail, self._slow.calls(subject, since), self._host.or_service(headline, now))
+
+
+class TurnLatency(Latency):
+    """Caller's last speech to the agent's first packet."""
+
+    name = "turn_latency"
+    _what = "answer"
+
+    def _of(self, rules: RulesConfig) -> LatencyConfig:
+        return rules.turn_latency
+
+    def turn(self, call: WatchedCall, latency_s: float, now: float) -> None:
+        self._measured(call, latency_s, now)
+
+
+class FirstAudio(Latency):
+    """Answer to the agent's first word."""
+
+    name = "first_audio"
+    _what = "first word"
+
+    def _of(self, rules: RulesConfig) -> LatencyConfig:
+        return rules.first_audio
+
+    def first_audio(self, call: WatchedCall, latency_s: float, now: float) -> None:
+        self._measured(call, latency_s, now)
+
+
+_SESSIONS, _GONE, _ERRORS, _TROUBLED = range(4)
+
+
+class ProviderErrors(Rule):
+    """Sessions refused or lost, and errors that calls survive, for each agent."""
+
+    name = "provider_errors"
+
+    def __init__(self, rules: RulesConfig) -> None:
+        self._config = rules.provider_errors
+        self._tallies = Tallies([self._config.window_s], 4)
+        self._failures = _Failures()
+        self._providers: dict[Subject, str] = {}
+
+    def use(self, rules: RulesConfig) -> None:
+        self._config = rules.provider_errors
+        self._tallies.use([self._config.window_s])
+
+    def forget_others(self, known: Collection[Subject]) -> None:
+        self._tallies.keep(known)
+        self._failures.keep(known)
+        self._providers = {subject: name for subject, name in self._providers.items() if subject in known}
+
+    def session(self, call: WatchedCall, failed: bool, now: float) -> None:
+        subject = self._subject(call)
+        self._tallies.add(subject, _SESSIONS, now)
+        if failed:
+            self._gone(subject, call, "refused, or not ready in time", now)
+
+    def service_lost(self, call: WatchedCall, now: float) -> None:
+        self._gone(self._subject(call), call, "lost during the call", now)
+
+    def service_errors(self, call: WatchedCall, count: int, now: float) -> None:
+        subject = self._subject(call)
+        self._tallies.add(subject, _ERRORS, now, count)
+        self._failures.add(subject, call, "error or reconnect that the call survived", now)
+        if call.first("service error"):
+            self._tallies.add(subject, _TROUBLED, now)
+
+    def _subject(self, call: WatchedCall) -> Subject:
+        subject = Subject("agent", call.agent)
+        self._providers[subject] = call.record.provider or "the speech service"
+        return subject
+
+    def _gone(self, subject: Subject, call: WatchedCall, reason: str, now: float) -> None:
+        self._tallies.add(subject, _GONE, now)
+        self._failures.add(subject, call, f"session {reason}", now)
+
+    def assess(self, state: GatewayState, now: float) -> list[Assessment]:
+        return [self._assess(subject, now) for subject in self._tallies.subjects]
+
+    def _assess(self, subject: Subject, now: float) -> Assessment:
+        config = self._config
+        sessions, gone, errors, troubled = self._tallies.sums(subject, config.window_s, now)
+        return Assessment(
+            rule=self.name,
+            subject=subject,
+            levels={
+                "page": share_level(gone, share_of(gone, sessions), config),
+                "ticket": Level(errors >= config.errors and troubled >= config.min_calls, errors > config.errors // 2),
+            },
+            describe=lambda: self._describe(subject, sessions, gone, errors, now),
+            hold_s=config.hold_s,
+            active=sessions + errors > 0,
+        )
+
+    def _describe(self, subject: Subject, sessions: int, gone: int, errors: int, now: float) -> Description:
+        config = self._config
+        since, provider = now - config.window_s, self._providers.get(subject, "the speech service")
+        lost = f"{gone} of {max(sessions, gone)} sessions refused or lost (limit {percent(config.enter_share)})"
+        survived = f"{errors} errors and reconnects that calls survived (limit {config.errors})"
+        paging = share_of(gone, sessions) > config.leave_share
+        evidence = [lost, survived] if paging else [survived, lost]
+        within = f"within {span(config.window_s)}"
+        if paging:
+            headline = f"{percent(share_of(gone, sessions))} of sessions at {provider} fail"
+        else:
+            headline = f"{provider} reports errors or loses sessions"
+        verdict = Verdict(
+            causes=[Cause(name="provider", share=1.0, evidence=evidence)],
+            summary=f"the speech service ({provider}): {evidence[0]} {within}",
+        )
+        detail = [f"{sentence} {within}" for sentence in evidence]
+        return Description(
+            headline, [*detail, *self._failures.reasons(subject, since)], self._failures.calls(subject, since), verdict
+        )

@@ -1,0 +1,87 @@
+"""The evidence: the latest slices that show trouble, for each trunk and agent, and what the trunks carried."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from ..media.echo import ECHO_FROM
+from ..record import Slice
+from .alert import Verdict
+from .attribution import host_late
+from .evidence import Traffic
+from .rules import CALLS_NAMED, Subject, Symptom
+from .rules_config import RulesConfig
+from .verdict import judge
+from .watched_call import WatchedCall
+from .windows import Tallies
+
+KEPT = 120
+"""Slices of each subject."""
+COMPARED_S = 1800.0
+"""Trunks are compared by their slices of the last half hour."""
+
+_SLICES, _BAD, _LATE, _LATE_BAD = range(4)
+
+
+def dead(part: Slice) -> bool:
+    """True when media that were due did not come, for a while at least."""
+    return part.received.dead or part.sent.dead
+
+
+def echoes(part: Slice) -> bool:
+    """True when the agent's own speech came back."""
+    return part.echo is not None and part.echo >= ECHO_FROM
+
+
+class SymptomLog:
+    """Bounded, whatever happens: so many slices a subject."""
+
+    def __init__(self, rules: RulesConfig) -> None:
+        self._bad_underruns = rules.quality.bad_underruns
+        self._kept: dict[Subject, deque[Symptom]] = {}
+        self._trunks = Tallies([COMPARED_S], 4)
+
+    def use(self, rules: RulesConfig) -> None:
+        """Other limits from now on."""
+        self._bad_underruns = rules.quality.bad_underruns
+
+    def forget_others(self, known: Collection[Subject]) -> None:
+        """Subjects that are not of the configuration any more are forgotten."""
+        self._kept = {subject: kept for subject, kept in self._kept.items() if subject in known}
+        self._trunks.keep(known)
+
+    def bad(self, part: Slice) -> bool:
+        """R below 70 or no media in either direction, or the agent's speech broke too often."""
+        return part.received.bad or part.sent.bad or part.underruns >= self._bad_underruns
+
+    def add(self, call: WatchedCall, part: Slice, now: float) -> None:
+        """A slice ended: it is counted, and kept when it shows trouble."""
+        trunk, agent = Subject("trunk", call.trunk), Subject("agent", call.agent)
+        bad, late = self.bad(part), host_late(part)
+        self._trunks.add(trunk, _SLICES, now)
+        for field, counts in ((_BAD, bad), (_LATE, late), (_LATE_BAD, late and bad)):
+            if counts:
+                self._trunks.add(trunk, field, now)
+        if not (bad or dead(part) or echoes(part)):
+            return
+        symptom = Symptom(now, call.id, call.trunk, call.agent, call.record.provider or "", call.far_end, part)
+        for subject in (trunk, agent):
+            self._kept.setdefault(subject, deque(maxlen=KEPT)).append(symptom)
+
+    def of(self, subject: Subject, since: float, shows: Callable[[Slice], bool]) -> list[Symptom]:
+        """The subject's slices since then that show it, the oldest first."""
+        return [symptom for symptom in self._kept.get(subject, ()) if symptom.at >= since and shows(symptom.slice)]
+
+    def verdict(self, symptoms: Sequence[Symptom], now: float) -> Verdict | None:
+        """Why; None without evidence."""
+        return judge(symptoms, self._traffic(now), self._bad_underruns) if symptoms else None
+
+    def _traffic(self, now: float) -> Mapping[str, Traffic]:
+        return {
+            subject.name: Traffic(*self._trunks.sums(subject, COMPARED_S, now)) for subject in self._trunks.subjects
+        }
+
+
+def calls_of(symptoms: Iterable[Symptom]) -> list[str]:
+    """Their calls, the newest first, each once, ten at most."""
+    newest = dict.fromkeys(symptom.call_id for symptom in reversed(list(symptoms)))
+    return list(newest)[:CALLS_NAMED]
