@@ -19,6 +19,8 @@ PATIENCE_S = 5.0
 class AnnouncementCall(OutboundCall):
     """From the decision to call somebody to the record, which says which keys came."""
 
+    counted = False
+
     def __init__(
         self,
         call_id: str,

@@ -127,6 +127,8 @@ class Call:
     direction: str
     far_end: str
     """What `ended_by` calls the other side."""
+    counted = True
+    """It takes one of the calls that a gateway or a trunk may have."""
 
     def __init__(
         self, call_id: str, trunk: Trunk, agent: str | None, services: Services, from_: str | None, to: str

@@ -7,14 +7,10 @@ they belong to. Refusals name the check that failed, in the SIP answer and in on
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Coroutine, Sequence
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from pydantic import SecretStr
 
 from ..sip.errors import TransportError
 from ..sip.events import (
@@ -23,19 +19,18 @@ from ..sip.events import (
     MalformedReceived,
     PeerReachable,
     PeerUnreachable,
-    Refusal,
+    PublishEnded,
     RegistrationChanged,
     RequestRefused,
 )
 from ..sip.flow import Address, Flow
-from ..sip.message import Request
 from ..sip.session import InviteSession
 from ..sip.session_uac import OutgoingSession
 from ..sip.transport import SipTransport
-from ..sip.uri import Uri
 from ..sip.user_agent import UserAgent, UserAgentConfig
+from .admission import RETRY_AFTER, Admission, user_of
 from .announcement_call import AnnouncementCall
-from .call import Call, OperatorHangUp, WorkerLost, timestamp
+from .call import Call, OperatorHangUp, WorkerLost
 from .config import Config
 from .errors import CallRefused, GatewayError
 from .gauges import SwitchGauges
@@ -44,22 +39,19 @@ from .ids import new_call_id
 from .inbound import InboundCall
 from .log_limit import LogLimit
 from .loop_lag import LoopLag
-from .messages import Announcement, Configure, Fact, OpenLeg, WorkerStatus
+from .messages import Announcement, Fact, OpenLeg, WorkerStatus
 from .metrics import Metrics
 from .observer import Observer
 from .outbound import OutboundCall
 from .record import CallRecord
 from .routing import route_for
-from .trunk import Trunk, trunk_of
+from .trunk import Trunk
 from .trunks import Trunks
+from .worker_config import configuration_of
 from .workers import Worker, WorkerPool
 
 log = structlog.get_logger(__name__)
 
-RETRY_AFTER = 5
-"""Seconds in Retry-After when the gateway or a trunk is full."""
-RETRY_AFTER_STOP = 30
-"""Seconds in Retry-After when the gateway stops: a restart takes less."""
 BYE_TIMEOUT = 2.0
 """Seconds for the far ends to answer our BYEs before the sockets close: enough for two repetitions."""
 
@@ -86,13 +78,12 @@ class Switch:
         self._lag = LoopLag(self._lagged)
         self._records = records
         self._by_session: dict[InviteSession, Call] = {}
-        self._pages: Counter[str] = Counter()
         """Calls that announce an alert, by trunk."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pool = WorkerPool(self, config.gateway.worker_count, self._configure())
+        self._pool = WorkerPool(self, config.gateway.worker_count, configuration_of(config))
         self._quiet = asyncio.Event()
         self._started = False
-        self._draining = False
+        self._admission = Admission(config, self.trunks, self.calls, self.write_record)
         self._limit = LogLimit()
         self._transport: SipTransport | None = None
         self._ua: UserAgent | None = None
@@ -113,7 +104,7 @@ class Switch:
             UserAgentConfig(user_agent=config.gateway.name, public_host=config.sip.public_address),
             random.SystemRandom(),  # tags and branches are not to be guessed
             self._transport.local_address,
-            self._screen,
+            self._admission.screen,
         )
         self._lag.start()
         await self._pool.start()
@@ -130,7 +121,7 @@ class Switch:
 
     async def drain(self, seconds: float) -> None:
         """Take no new call; return when the last one is over or the time is."""
-        self._draining = True
+        self._admission.draining = True
         if self._ua is not None:
             self._ua.draining = True
         log.info("draining", calls=len(self.calls), at_most_s=seconds)
@@ -144,7 +135,7 @@ class Switch:
 
     async def stop(self) -> None:
         """Hang up what is left, write the records, take the registrations back, close everything."""
-        self._draining = True
+        self._admission.draining = True
         if self.calls:
             self._quiet.clear()
             for call in list(self.calls.values()):
@@ -178,8 +169,8 @@ class Switch:
     def reload(self, config: Config) -> None:
         """Use another configuration from now on, which differs from the running one in what reload.py says; calls that
         are up keep theirs."""
-        self.config = config
-        self._pool.reconfigure(self._configure())
+        self.config = self._admission.config = config
+        self._pool.reconfigure(configuration_of(config))
         self._prepare_metrics()
         if self._ua is not None:
             self.trunks.reload(config.trunks, self._ua)
@@ -190,74 +181,6 @@ class Switch:
             [name for name, trunk in config.trunks.items() if trunk.registers],
             [(name, agent.provider) for name, agent in config.agents.items()],
             [f"media-{index + 1}" for index in range(config.gateway.worker_count)] or ["media-0"],
-        )
-
-    def _configure(self) -> Configure:
-        config = self.config
-        return Configure(
-            agents={name: revealed(agent.model_dump()) for name, agent in config.agents.items()},
-            bind_host=config.rtp.bind,
-            port_first=config.rtp.ports.first,
-            port_last=config.rtp.ports.last,
-            recordings_dir=str(config.gateway.recordings_dir),
-            gateway=config.gateway.model_dump(mode="json"),
-            flight_octets=config.flight.call_kb * 1024 if config.flight.keep != "none" else 0,
-            rtcp=config.hep.collector is not None,
-        )
-
-    # Who may come in
-
-    def _screen(self, request: Request, source: Flow) -> Refusal | None:
-        """Judged before any state is made for a request outside a dialog."""
-        allowed = self.config.sip.allow
-        if allowed and not any(ip_address(source.host) in network for network in allowed):
-            return Refusal(403, "Source not in sip.allow", stateless=True)
-        trunk = self._trunk_of(request, source)
-        if trunk is None:
-            return Refusal(403, "Source belongs to no trunk", stateless=True)
-        if request.method != "INVITE":
-            return None
-        most, limit = self.config.gateway.max_calls, trunk.config.max_calls
-        if self._draining:
-            return self._no_room(request, trunk, "Gateway is stopping", "", RETRY_AFTER_STOP)
-        if self._carried >= most:
-            return self._no_room(request, trunk, "Gateway is full", f" ({most} calls)", RETRY_AFTER)
-        if limit is not None and self._calls_of(trunk) >= limit:
-            return self._no_room(request, trunk, "Trunk is full", f" ({limit} calls)", RETRY_AFTER)
-        return None
-
-    def _no_room(self, request: Request, trunk: Trunk, check: str, detail: str, retry_after: int) -> Refusal:
-        self._record_refusal(request, trunk, check[0].lower() + check[1:] + detail)
-        return Refusal(503, check, (("Retry-After", str(retry_after)),))
-
-    def _calls_of(self, trunk: Trunk) -> int:
-        """By name: a reload may have put another trunk in the place of the one that a call began on."""
-        return sum(call.trunk.name == trunk.name for call in self.calls.values()) - self._pages[trunk.name]
-
-    @property
-    def _carried(self) -> int:
-        """Calls that count against the limits: all but those that announce an alert."""
-        return len(self.calls) - self._pages.total()
-
-    def _trunk_of(self, request: Request, source: Flow) -> Trunk | None:
-        return trunk_of(list(self.trunks.values()), source, (request.uri, request.to.uri))
-
-    def _record_refusal(self, request: Request, trunk: Trunk, reason: str) -> None:
-        now = timestamp()
-        self.write_record(
-            CallRecord(
-                id=new_call_id(),
-                direction="inbound",
-                sip_call_id=request.call_id,
-                trunk=trunk.name,
-                from_=_user(request.from_.uri),
-                to=trunk.dialled(_user(request.uri), _user(request.to.uri)),
-                started_at=now,
-                ended_at=now,
-                ended_by="gateway",
-                end_reason=reason,
-                sip_status=503,
-            )
         )
 
     # Events
@@ -282,6 +205,9 @@ class Switch:
                 if isinstance(heard, RegistrationChanged):
                     for observer in self._observers:
                         observer.on_registration(heard)
+            case PublishEnded():
+                for observer in self._observers:
+                    observer.on_published(event)
             case RequestRefused() if self._limit.allows("request refused", event.source.host):
                 log.warning(
                     "request refused",
@@ -303,20 +229,18 @@ class Switch:
 
     def _incoming(self, event: IncomingInvite) -> None:
         request = event.request
-        trunk = self._trunk_of(request, event.source)
+        trunk = self._admission.trunk_of(request, event.source)
         if trunk is None:
             event.session.reject(403, time.monotonic())
             return
         event.session.use_credentials(trunk.credentials)
-        number = trunk.dialled(_user(request.uri), _user(request.to.uri))
+        number = trunk.dialled(user_of(request.uri), user_of(request.to.uri))
         route = route_for(self.config.routes, number, trunk.name)
-        caller = _user(request.from_.uri)
+        caller = user_of(request.from_.uri)
         self._begin(InboundCall(new_call_id(), event.session, trunk, route, self, caller, number))
 
     def _begin(self, call: Call) -> None:
         self.calls[call.id] = call
-        if isinstance(call, AnnouncementCall):
-            self._pages[call.trunk.name] += 1
         if call.session is not None:
             self._by_session[call.session] = call
         self._spawn(call.run())
@@ -395,8 +319,6 @@ class Switch:
             return
         if call.session is not None:
             self._by_session.pop(call.session, None)
-        if isinstance(call, AnnouncementCall):
-            self._pages[call.trunk.name] -= 1
         if not self.calls:
             self._quiet.set()
 
@@ -413,7 +335,7 @@ class Switch:
     @property
     def up(self) -> bool:
         """Between start and drain."""
-        return self._started and not self._draining
+        return self._started and not self._admission.draining
 
     def stalled(self, now: float) -> str | None:
         """Why media is not served, None while every media clock ticks."""
@@ -424,7 +346,7 @@ class Switch:
     def readiness(self) -> Readiness:
         """Ready means: not stopping, every trunk up, every worker up."""
         readiness = Readiness(reasons=[], parts={})
-        if self._draining:
+        if self._admission.draining:
             readiness.reasons.append("gateway is stopping")
         elif not self._started:
             readiness.reasons.append("gateway is starting")
@@ -455,9 +377,9 @@ class Switch:
             raise CallRefused(404, f"there is no agent {agent!r}")
         chosen = self._choose_trunk(trunk)
         chosen.check_number(to)
-        limit = chosen.config.max_calls
-        if self._carried >= self.config.gateway.max_calls or (limit is not None and self._calls_of(chosen) >= limit):
-            raise CallRefused(503, "all lines are in use", RETRY_AFTER)
+        full = self._admission.full(chosen)
+        if full is not None:
+            raise CallRefused(503, f"all lines are in use: {full[0].lower()}{full[1:]}", RETRY_AFTER)
         call = OutboundCall(new_call_id(), chosen, agent, self, self, to)
         self._begin(call)
         return call.id
@@ -483,8 +405,9 @@ class Switch:
         return call.record
 
     def _check_up(self) -> None:
-        if self._draining or not self._started:
-            raise CallRefused(503, f"the gateway is {'stopping' if self._draining else 'starting'}", RETRY_AFTER)
+        if not self.up:
+            doing = "stopping" if self._admission.draining else "starting"
+            raise CallRefused(503, f"the gateway is {doing}", RETRY_AFTER)
 
     def _choose_trunk(self, name: str | None) -> Trunk:
         if name is None:
@@ -502,25 +425,6 @@ class Switch:
             return False
         call.deliver(OperatorHangUp("operator", "hung up over the admin API"))
         return True
-
-
-def revealed(value: Any) -> Any:
-    """A dumped model as plain tables, secrets in clear: only ever for the socket to a worker."""
-    match value:
-        case dict():
-            return {key: revealed(item) for key, item in value.items()}
-        case list() | tuple():
-            return [revealed(item) for item in value]
-        case SecretStr():
-            return value.get_secret_value()
-        case Path():
-            return str(value)
-    return value
-
-
-def _user(uri: Uri) -> str:
-    """The user part for routes, records and logs: unescaped, and without what does not print."""
-    return "".join(character for character in uri.unescaped_user if character.isprintable())
 
 
 def _live(call: Call) -> LiveCall:
