@@ -13,6 +13,7 @@ from trunkline.sip.events import (
     MalformedReceived,
     PeerReachable,
     PeerUnreachable,
+    PublishEnded,
     Refusal,
     RequestRefused,
 )
@@ -482,3 +483,42 @@ def test_no_mangled_message_raises_and_all_of_it_ends(mangled):
         assert desk.now < 1000
         desk.ua.handle_timer(desk.now)
     assert (desk.ua.live_transactions, desk.ua.live_sessions) == (0, 0)
+
+
+# Reports
+
+
+def publish(net: Network, node, target: Flow) -> None:
+    node.ua.publish(
+        "call-1",
+        "sip:vq@192.0.2.2",
+        from_="<sip:gw@192.0.2.1>",
+        targets=[target],
+        event="vq-rtcpxr",
+        content_type="application/vq-rtcpxr",
+        body=b"VQSessionReport: CallTerm\r\n",
+        now=net.now,
+    )
+
+
+def test_a_report_is_published_and_its_answer_told():
+    net = Network()
+    ann, bob = net.add("192.0.2.1"), net.add("192.0.2.2", screen=lambda *_: Refusal(489, "Bad Event"))
+    publish(net, ann, bob.flow)
+    net.run(1)
+    request = net.wire[0].message
+    assert (request.method, request.body) == ("PUBLISH", b"VQSessionReport: CallTerm\r\n")
+    assert [request.headers.get(name) for name in ("Event", "Content-Type", "To")] == [
+        "vq-rtcpxr",
+        "application/vq-rtcpxr",
+        "<sip:vq@192.0.2.2>",
+    ]
+    assert ann.one(PublishEnded) == PublishEnded("call-1", 489, "Bad Event")
+
+
+def test_a_report_to_nobody_times_out():
+    net = Network()
+    ann = net.add("192.0.2.1")
+    publish(net, ann, Flow("udp", "192.0.2.9", 5060))
+    net.run(33)
+    assert ann.one(PublishEnded).status == 408

@@ -158,6 +158,12 @@ def sip_call_ids(path: Path, port: int) -> list[str]:
     return _tshark(path, "-d", f"udp.port=={port},sip", "-Y", "sip", "-T", "fields", "-e", "sip.Call-ID").splitlines()
 
 
+def sip_methods(path: Path, port: int) -> list[str]:
+    """Method or status of each SIP message from or to `port`."""
+    fields = ["-T", "fields", "-e", "sip.Method", "-e", "sip.Status-Code"]
+    return [line.strip() for line in _tshark(path, "-d", f"udp.port=={port},sip", "-Y", "sip", *fields).splitlines()]
+
+
 def write_udp_pcap(path: Path, packets: Iterable[tuple[float, int, int, bytes]]) -> Path:
     """A pcap of datagrams on loopback: Unix time, source port, destination port, payload."""
     with path.open("wb") as file:
