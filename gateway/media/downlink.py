@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ..bridges.base import Bridge
 from .convert import Line, converter, silent_frame
-from .echo import SENT_EVERY, UNMEASURED, EchoMeter
+from .echo import SENT_EVERY, EchoMeter
 from .level import LevelMeter
 from .playout import PlayoutQueue
 from .recorder import Recorder
@@ -62,9 +62,9 @@ class Downlink:
         self._restart = True
         self.talking = False
         self._playing = None
-        for _ in range(periods):
-            self._echo.sent(UNMEASURED)
-            if self.recorder is not None:
+        self._echo.frames += periods
+        if self.recorder is not None:
+            for _ in range(periods):
                 self.recorder.agent(self._silent)
 
     def _speech(self, frame: bytes, now: float) -> bytes:
@@ -80,8 +80,7 @@ class Downlink:
             level = self._line.level(frame)
             self.meter.update(level)
             self._echo.sent(level)
-        else:
-            self._echo.sent(UNMEASURED)
+        self._echo.frames += 1
         if self.recorder is not None:
             self.recorder.agent(frame)
         return frame
@@ -93,7 +92,7 @@ class Downlink:
             frame = self._convert(self._silent_output)
         self.talking = False
         self._playing = None
-        self._echo.sent(UNMEASURED)
+        self._echo.frames += 1
         if self.recorder is not None:
             self.recorder.agent(frame)
         return frame

@@ -24,7 +24,6 @@ LATEST: Final = 40
 """The longest delay that is looked for, frames."""
 FLOOR_DBOV: Final = -65.0
 """What is weaker does not count: comfort noise, dither."""
-UNMEASURED: Final = float("nan")
 
 _FRAMES: Final = 500 + 2 * LATEST
 """A slice, what is left of the one before, and some reserve."""
@@ -33,23 +32,22 @@ _NO_SPREAD: Final = 1e-9
 
 
 class EchoMeter:
-    """Takes one level (dBov) for each 20 ms of both directions; `take` gives the likeness of the slice that ends.
+    """Takes levels (dBov) of 20 ms frames; `take` gives the likeness of the slice that ends.
 
     Both directions are continuous timelines, so a frame's number is its time.
     """
 
     def __init__(self) -> None:
-        self._sent = array("f", bytes(4 * _FRAMES))
+        self.frames = 0
+        """Frames of ours in this slice. Whoever sends counts them here: that is cheaper than a call at each tick."""
+        self._sent = array("f", [np.nan]) * _FRAMES
         self._received = array("f", bytes(4 * _FRAMES))
-        self._sent_count = 0
         self._received_count = 0
 
     def sent(self, dbov: float) -> None:
-        """20 ms of ours: the level of a frame of speech, or UNMEASURED."""
-        count = self._sent_count
-        if count < _FRAMES:
-            self._sent[count] = dbov
-            self._sent_count = count + 1
+        """The level of the frame of ours that is about to be counted; silence and most of speech have none."""
+        if self.frames < _FRAMES:
+            self._sent[self.frames] = dbov
 
     def received(self, dbov: float) -> None:
         """20 ms of the caller's."""
@@ -64,14 +62,15 @@ class EchoMeter:
         Begins the next slice with what is not compared yet: an echo of the last words is still to come."""
         sent = np.frombuffer(self._sent, np.float32)
         received = np.frombuffer(self._received, np.float32)
-        count = self._sent_count
+        count = min(self.frames, _FRAMES)
         # what has not arrived by now is still on its way: no level
         received[self._received_count :] = FLOOR_DBOV
         likeness = _likeness(sent[:count], received[:count])
         kept = min(count, EARLY + LATEST)
         sent[:kept] = sent[count - kept : count]
         received[:kept] = received[count - kept : count]
-        self._sent_count = self._received_count = kept
+        sent[kept:] = np.nan
+        self.frames = self._received_count = kept
         return likeness
 
 
@@ -82,14 +81,14 @@ def _likeness(sent: np.ndarray, received: np.ndarray) -> float | None:
     if len(spoken) * SENT_EVERY * FRAME_S < ENOUGH_S:
         return None
     ours = _loudness(sent[spoken])
-    theirs = _loudness(received[spoken[:, None] + _LAGS])
+    theirs = _loudness(received)[spoken[:, None] + _LAGS]
     ours -= ours.mean()
     theirs -= theirs.mean(axis=0)
-    spread = np.sqrt(ours.dot(ours) * np.square(theirs).sum(axis=0))
-    likeness = np.where(spread > _NO_SPREAD, ours @ theirs / np.maximum(spread, _NO_SPREAD), 0.0)
+    spread = np.sqrt(ours.dot(ours) * np.einsum("ij,ij->j", theirs, theirs))
+    likeness = ours @ theirs / np.maximum(spread, _NO_SPREAD)
     return round(min(1.0, max(0.0, float(likeness.max()))), 3)
 
 
 def _loudness(dbov: np.ndarray) -> np.ndarray:
     """The root of the amplitude: between linear, where one loud syllable decides, and dB, where noise does."""
-    return 10 ** (np.maximum(dbov, FLOOR_DBOV).astype(np.float64) / 40)
+    return np.power(10.0, np.maximum(dbov, FLOOR_DBOV) / 40, dtype=np.float64)

@@ -7,7 +7,7 @@ import pytest
 
 from trunkline.codecs.g711 import ULAW
 from trunkline.gateway.lab import voice
-from trunkline.gateway.media.echo import ECHO_FROM, SENT_EVERY, UNMEASURED, EchoMeter
+from trunkline.gateway.media.echo import ECHO_FROM, SENT_EVERY, EchoMeter
 
 RATE = 8000
 FRAME = 160
@@ -51,7 +51,9 @@ def likeness(sent: Track, received: Track, meter: EchoMeter | None = None) -> fl
     for number, (ours, theirs) in enumerate(zip(frames(sent), frames(received), strict=True)):
         # all of what the agent says is one talk spurt, but for long silence
         talking = sent[number * FRAME : number * FRAME + RATE // 2].any()
-        meter.sent(ULAW.level(ours) if talking and number % SENT_EVERY == 0 else UNMEASURED)
+        if talking and number % SENT_EVERY == 0:
+            meter.sent(ULAW.level(ours))
+        meter.frames += 1
         meter.received(ULAW.level(theirs))
     return meter.take()
 
@@ -143,7 +145,9 @@ def test_an_agent_who_says_too_little_tells_nothing(seconds):
     meter = EchoMeter()
     for number in range(SLICE):
         talking = RATE <= number * FRAME < RATE * (1.0 + seconds)
-        meter.sent(-20.0 - number % 7 if talking and number % SENT_EVERY == 0 else UNMEASURED)
+        if talking and number % SENT_EVERY == 0:
+            meter.sent(-20.0 - number % 7)
+        meter.frames += 1
         meter.received(-20.0 - number % 7)
     assert meter.take() is None
 
@@ -163,6 +167,7 @@ def test_nothing_that_comes_overruns_it():
     meter = EchoMeter()
     for _ in range(5000):
         meter.sent(-20.0)
+        meter.frames += 1
         meter.received(-30.0)
     assert meter.take() == 0.0
     assert meter.take() is None
@@ -172,4 +177,5 @@ def test_a_direction_that_brings_nothing_is_no_echo():
     meter = EchoMeter()
     for frame in frames(AGENT["address"]):
         meter.sent(ULAW.level(frame))
+        meter.frames += 1
     assert meter.take() == 0.0
