@@ -78,7 +78,6 @@ class Switch:
         self._lag = LoopLag(self._lagged)
         self._records = records
         self._by_session: dict[InviteSession, Call] = {}
-        """Calls that announce an alert, by trunk."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._pool = WorkerPool(self, config.gateway.worker_count, configuration_of(config))
         self._quiet = asyncio.Event()

@@ -59,7 +59,7 @@ class Baresip:
         self._do("hangup")
 
     def press(self, digits: str) -> None:
-        """Press keys in the call."""
+        """Press keys in the call (RFC 4733)."""
         self._do("sndcode", digits)
 
     def event(self, kind: str, timeout_s: float = 20) -> dict[str, Any]:
@@ -91,11 +91,8 @@ class Baresip:
             self._received = rest[size + 1 :]
 
 
-def start_baresip(
-    programs: Programs, ports: Ports, *, play: Path, codecs: str, answer: bool = False, dtmf: str = "rtpevent"
-) -> Baresip:
-    """Start a baresip that offers `codecs` (as `PCMA/8000` or `opus/48000/2`) and plays `play` (8 kHz mono WAV); its
-    keys go by `dtmf`: `rtpevent` (RFC 4733) or `info`."""
+def start_baresip(programs: Programs, ports: Ports, *, play: Path, codecs: str, answer: bool = False) -> Baresip:
+    """Start a baresip that offers `codecs` (as `PCMA/8000` or `opus/48000/2`) and plays `play` (8 kHz mono WAV)."""
     port, control, rtp_first = ports.take_range(4), ports.take(), ports.take_range(RTP_PORTS)
     directory = programs.directory / f"baresip-{port}"
     directory.mkdir()
@@ -110,7 +107,7 @@ def start_baresip(
     )
     (directory / "config").write_text(text)
     mode = "auto" if answer else "manual"
-    account = f"<sip:baresip@{HOST}:{port}>;regint=0;answermode={mode};audio_codecs={codecs};dtmfmode={dtmf}\n"
+    account = f"<sip:baresip@{HOST}:{port}>;regint=0;answermode={mode};audio_codecs={codecs}\n"
     (directory / "accounts").write_text(account)
     (directory / "contacts").write_text("")
     program = programs.start("baresip", ["baresip", "-f", directory, "-v", "-s"])

@@ -59,7 +59,7 @@ class Pager(Observer):
             sip={"listen": [f"udp://{HOST}:0"]},
             rtp={"ports": f"{first}-{first + 39}", "bind": HOST},
             trunks={
-                name: {"peer": f"sip:{HOST}:{port};transport=udp", "options_interval_s": 0, "codecs": ["PCMU", "PCMA"]}
+                name: {"peer": f"sip:{HOST}:{port};transport=udp", "options_interval_s": 0}
                 for name, port in trunks.items()
             },
             agents={"desk": {"provider": "wav"}},

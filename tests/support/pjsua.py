@@ -70,6 +70,10 @@ class PjsuaPhone:
         """Send digits as RFC 4733 events."""
         self._do(do="dtmf", digits=digits)
 
+    def dial_by_info(self, digits: str) -> None:
+        """Send digits as SIP INFO."""
+        self._do(do="info", digits=digits)
+
     def _do(self, **command: str) -> None:
         self.program.write(json.dumps(command))
 

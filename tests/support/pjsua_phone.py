@@ -5,7 +5,7 @@ library that the module has loaded. So is its event loop: the module holds the i
 with a worker thread of PJSUA's own, which waits for that lock in a callback, the two deadlock. There is no sound
 card: the null device keeps the conference bridge's clock.
 
-Commands: {"do": "call", "uri": ...} {"do": "hang_up"} {"do": "dtmf", "digits": ...}
+Commands: {"do": "call", "uri": ...} {"do": "hang_up"} {"do": "dtmf", "digits": ...} {"do": "info", "digits": ...}
 {"do": "hold"} {"do": "resume"} {"do": "quit"}. Events: {"event": ...} with what is known.
 """
 
@@ -216,6 +216,11 @@ class Phone:
                 self.calls[-1].reinvite(parameter)
             case "dtmf":
                 self.calls[-1].dialDtmf(command["digits"])
+            case "info":
+                keys = pjsua2.CallSendDtmfParam()
+                keys.method = pjsua2.DtmfMethod(1)  # PJSUA_DTMF_METHOD_SIP_INFO
+                keys.digits = command["digits"]
+                self.calls[-1].sendDtmf(keys)
             case "quit":
                 return False
         return True
