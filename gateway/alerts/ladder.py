@@ -117,14 +117,14 @@ class Ladder:
 
     def use(self, config: AlertsConfig, now: float) -> None:
         """Another configuration from now on. Who is being waited for keeps the time that is left; when that person is
-        gone, the one in their place is next, at once; pages that nobody could be told of begin."""
+        gone, the one in their place (or else the first) is next, at once; pages that had nobody begin."""
         self._config = config
         names = [rung.name for rung in config.on_call]
         for climb in self._climbs.values():
             if climb.phase == "paging" and climb.person in names:
                 climb.rung = names.index(climb.person)
             elif climb.phase == "paging":
-                climb.rung -= 1
+                climb.rung = climb.rung - 1 if climb.rung < len(names) else -1
                 self._due[climb.alert_id] = now
             elif climb.phase == "told" and names and self._alerts[climb.alert_id].severity == "page":
                 self._due[climb.alert_id] = now

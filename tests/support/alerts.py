@@ -1,65 +1,104 @@
-"""An alert and its deliveries, as the gateway would make them."""
+"""An engine that fires on demand, and channels that do as they are told."""
 
-from typing import Any
+import asyncio
+from collections.abc import Callable, Iterable
 
-import aiohttp
+import msgspec
 
-from trunkline.gateway.alerts.alert import Alert, Cause, Verdict
-from trunkline.gateway.alerts.channels.base import Action, Delivery
-from trunkline.gateway.alerts.channels.context import ChannelContext
+from trunkline.gateway.alerts.alert import Alert
+from trunkline.gateway.alerts.channels.base import Answer, Channel, Delivery
+from trunkline.gateway.observer import Observer
 
-ALERT_ID = "0190b6a0-0000-7000-8000-000000000001"
-CALLS = ["0190b6a0-0000-7000-8000-00000000000c", "0190b6a0-0000-7000-8000-00000000000b"]
-CONSOLE = "https://console.example.com/edge1"
-
-
-def an_alert(**changes: Any) -> Alert:
-    """A page about the quality of one trunk, with a verdict."""
-    fields: dict[str, Any] = {
-        "id": ALERT_ID,
-        "rule": "quality",
-        "subject": "trunk vonage",
-        "trunk": "vonage",
-        "severity": "page",
-        "summary": "31 % of calls over trunk vonage sound bad",
-        "detail": ["16 of 51 slices are below R 70", "burn rate 15.5 over 1 h, 17.2 over 5 min"],
-        "verdict": Verdict(
-            causes=[Cause("carrier", 0.88, ["loss 6.1 % in 14 of 16 bad slices", "on trunk vonage alone"])],
-            summary="the carrier or access network before us: loss on trunk vonage alone",
-        ),
-        "calls": CALLS,
-        "started_at": "2026-11-21T03:12:44.250Z",
-        "updated_at": "2026-11-21T03:13:00Z",
-    }
-    return Alert(**fields | changes)
+AT = "2026-03-02T12:00:00.000Z"
 
 
-def acknowledged(**changes: Any) -> Alert:
-    """The same, owned by ana."""
-    owned = {"state": "acknowledged", "acknowledged_at": "2026-11-21T03:14:00Z", "acknowledged_by": "ana"}
-    return an_alert(**owned | changes)
+def an_alert(alert_id: str = "a1", **fields) -> Alert:
+    words = {"rule": "trunk_down", "subject": "trunk vonage", "severity": "page", "summary": "trunk vonage is down"}
+    return Alert(id=alert_id, **({"started_at": AT, "updated_at": AT} | words | fields))
 
 
-def resolved(**changes: Any) -> Alert:
-    """The same, over after twelve minutes."""
-    return an_alert(**{"state": "resolved", "resolved_at": "2026-11-21T03:24:50Z"} | changes)
+class FakeEngine(Observer):
+    """As much of an engine as the service sees."""
+
+    def __init__(self, rules: object = None, state: object = None) -> None:
+        self.rules = rules
+        self.open: dict[str, Alert] = {}
+        self.restored: list[str] = []
+        self.polls = 0
+        self.fault: Exception | None = None
+        self._changes: list[Alert] = []
+
+    def fire(self, alert: Alert) -> None:
+        self.open[alert.id] = alert
+        self._changes.append(alert)
+
+    def resolve(self, alert_id: str) -> None:
+        alert = self.open.pop(alert_id)
+        alert.state = "resolved"
+        self._changes.append(alert)
+
+    @property
+    def alerts(self) -> list[Alert]:
+        return list(self.open.values())
+
+    def restore(self, alerts: Iterable[Alert]) -> None:
+        for alert in alerts:
+            self.restored.append(alert.id)
+            self.open[alert.id] = alert
+
+    def use(self, rules: object) -> None:
+        self.rules = rules
+
+    def poll(self, now: float) -> None:
+        self.polls += 1
+        if self.fault is not None:
+            raise self.fault
+
+    def changes(self) -> list[Alert]:
+        taken, self._changes = self._changes, []
+        return taken
+
+    def acknowledge(self, alert_id: str, by: str, at: str) -> Alert | None:
+        alert = self.open.get(alert_id)
+        if alert is None:
+            return None
+        if alert.state == "firing":
+            alert.state, alert.acknowledged_by, alert.acknowledged_at = "acknowledged", by, at
+            self._changes.append(alert)
+        return alert
 
 
-def a_delivery(action: Action, alert: Alert | None = None, **changes: Any) -> Delivery:
-    """A delivery of this alert as it stands after `action`."""
-    if alert is None:
-        alert = {"acknowledge": acknowledged, "resolve": resolved}.get(action, an_alert)()
-    fields: dict[str, Any] = {
-        "id": f"0190b6a0-0000-7000-8000-0000000000d{'tarx'.index({'test': 'x'}.get(action, action[0]))}",
-        "alert": alert,
-        "action": action,
-        "channel": "c",
-        "created_at": "2026-11-21T03:12:46Z",
-    }
-    return Delivery(**fields | changes)
+class FakeChannel(Channel):
+    """Keeps what it is given. `script` says of each delivery, in turn, what happens: an answer, or an error."""
 
+    def __init__(self, *script: Answer | Exception | None, refresh_s: float | None = None) -> None:
+        self.made: list[Delivery] = []
+        self.script = list(script)
+        self.closed = False
+        self.refresh_s = refresh_s
+        self.gate: asyncio.Event | None = None
+        """While it is set to an event that is not set, the far end says nothing."""
+        self.cut_off = 0
+        self.on_delivery: Callable[[Delivery], None] = lambda _delivery: None
 
-def a_context(session: aiohttp.ClientSession, **changes: Any) -> ChannelContext:
-    """What channels are given, with this session."""
-    fields: dict[str, Any] = {"gateway": "edge1", "console_url": CONSOLE, "http": lambda: session}
-    return ChannelContext(**fields | changes)
+    @property
+    def told(self) -> list[tuple[str, str | None]]:
+        return [(delivery.action, delivery.person) for delivery in self.made]
+
+    async def deliver(self, delivery: Delivery) -> Answer | None:
+        # as it is now: later changes are none of what was told
+        self.made.append(msgspec.structs.replace(delivery))
+        self.on_delivery(delivery)
+        if self.gate is not None:
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.cut_off += 1
+                raise
+        result = self.script.pop(0) if self.script else None
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def close(self) -> None:
+        self.closed = True

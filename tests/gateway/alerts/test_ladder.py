@@ -371,6 +371,14 @@ def test_a_reload_that_takes_the_person_away_tells_the_one_in_their_place_at_onc
     assert world.after(0) == TO_BO
 
 
+def test_a_reload_that_takes_the_last_person_away_begins_with_the_first():
+    world = World(configured(ADA, BO))
+    world.update(alert())
+    world.after(120)
+    world.ladder.use(configured(ADA), world.now)
+    assert world.after(0) == TO_ADA
+
+
 def test_a_reload_that_names_the_first_person_begins_pages_that_had_none():
     world = World(configured())
     world.update(alert())
