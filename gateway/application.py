@@ -11,13 +11,16 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
 import uvloop
 
 from ..sip.errors import SipError
+from .alerts.gauges import AlertGauges
+from .alerts.service import AlertService
+from .alerts.state import LiveState
 from .config import Config, load_config
 from .console.pages import Console
 from .console.watch import CallWatch
@@ -78,8 +81,11 @@ class Application:
         self.reporter = QualityReporter(config) if config.quality_report.collector else None
         if self.reporter is not None:
             observers.append(self.reporter)
+        self.alerts = AlertService(config)
+        observers.append(self.alerts)
         self.switch = Switch(config, self.records, observers)
         self.switch.metrics.watch(RecordsGauges(self.records))
+        self.switch.metrics.watch(AlertGauges(self.alerts))
         if self.mirror is not None:
             self.switch.metrics.watch(HepCounters(self.mirror))
         if self.reporter is not None:
@@ -92,10 +98,11 @@ class Application:
             self.switch,
             self.records,
             watch,
+            alerts=self.alerts,
             ladder=self.flight,
         )
-        self.http = AdminServer(config.http, self.switch, self.records, self.reload, console)
-        self.service = Service(self.switch)
+        self.http = AdminServer(config.http, self.switch, self.records, self.reload, console, self.alerts)
+        self.service = Service(self.switch, remarks=self._remarks)
         self._file = file
 
     async def start(self) -> None:
@@ -103,6 +110,8 @@ class Application:
         try:
             await self.records.start()
             await self.flight.start()
+            # after the records: they hold the lock of the state directory
+            await self.alerts.start(self.switch, LiveState(self.switch, self.records))
             # before the switch: what cannot be bound is found before the trunks send calls
             await self.http.start()
             if self.mirror is not None:
@@ -133,7 +142,18 @@ class Application:
             self.service.end_reload(refused)
         return outcome
 
+    def _remarks(self) -> Iterator[str]:
+        """What the status line says besides the calls."""
+        if self.alerts.open_alerts:
+            yield f"{self.alerts.open_alerts} open alert{'' if self.alerts.open_alerts == 1 else 's'}"
+        health = self.records.health
+        if not health.writable:
+            yield f"call records cannot be written: {health.reason}"
+        yield from self.alerts.troubles()
+
     def _use(self, outcome: Reload) -> None:
+        # first, since it alone can still refuse
+        self.alerts.reload(outcome.config)
         logs_before, self.config = self.config.gateway, outcome.config
         self.switch.reload(outcome.config)
         logs = outcome.config.gateway
@@ -157,6 +177,7 @@ class Application:
     async def stop(self) -> None:
         """Idempotent."""
         await self.http.stop()
+        await self.alerts.stop()
         await self.switch.stop()
         await self.flight.close()
         if self.reporter is not None:

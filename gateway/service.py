@@ -68,12 +68,14 @@ class Service:
         watchdog_s: float | None = None,
         ready_within: float = READY_WITHIN,
         now: float | None = None,
+        remarks: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        """`watchdog_s` is WatchdogSec=, by default what systemd says it is."""
+        """`watchdog_s` is WatchdogSec=, by default what systemd says it is; `remarks` end the status line."""
         self.ready = False
         """True once READY=1 was sent."""
         self._switch = switch
         self._tell = tell
+        self._remarks = remarks
         self._started = time.monotonic() if now is None else now
         self._ready_within = ready_within
         watchdog_s = watchdog_seconds() if watchdog_s is None else watchdog_s
@@ -136,7 +138,7 @@ class Service:
 
     def _new_status(self, reasons: list[str]) -> str:
         phase = self._phase or self._phase_of(reasons)
-        parts = [phase, *_figures(self._switch), *([self._note] if self._note else [])]
+        parts = [phase, *_figures(self._switch), *self._remarks(), *([self._note] if self._note else [])]
         # one line: systemd reads the rest as other assignments
         self._status = " ".join(f"STATUS={'; '.join(parts)}".split())
         return self._status

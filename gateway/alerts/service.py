@@ -127,7 +127,7 @@ class AlertService(Observer):
         self._desk = desk
         self._tasks = [asyncio.create_task(self._look(desk), name="alerts")]
         self._beat()
-        log.info("alerts are on", channels=sorted(channels), on_call=[rung.name for rung in self._config.on_call])
+        log.debug("alerts are on", channels=sorted(channels), on_call=[rung.name for rung in self._config.on_call])
 
     async def _turn_off(self) -> None:
         desk, self._desk = self._desk, None
