@@ -101,7 +101,7 @@ async def test_a_baresip_phone_acknowledges(
     baresip: Callable[..., Baresip], ports: Ports, tmp_path: Path, offered: str, codec: str
 ) -> None:
     phone = baresip(offered, answer=True)
-    async with Pager(ports, tmp_path, {"backup": phone.port}) as pager:
+    async with Pager(ports, tmp_path, {"backup": phone.port}, codecs="opus PCMU PCMA") as pager:
         paging = asyncio.create_task(pager.page(to=f"sip:baresip@{HOST}:{phone.port}"))
         await asyncio.to_thread(phone.event, "CALL_ESTABLISHED")
         await asyncio.sleep(1)

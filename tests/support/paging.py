@@ -51,7 +51,9 @@ def delivery(action: Action = "trigger", **changes: Any) -> Delivery:
 class Pager(Observer):
     """`async with Pager(ports, tmp_path, {"backup": peer_port}) as pager: await pager.page()`."""
 
-    def __init__(self, ports: Ports, state_dir: Path, trunks: dict[str, int], **gateway: Any) -> None:
+    def __init__(
+        self, ports: Ports, state_dir: Path, trunks: dict[str, int], *, codecs: str = "PCMU PCMA", **gateway: Any
+    ) -> None:
         """`trunks`: name → port of the telephone, or of the trunk, that it leads to."""
         first = ports.take_range(40)
         self.config = Config(
@@ -59,7 +61,7 @@ class Pager(Observer):
             sip={"listen": [f"udp://{HOST}:0"]},
             rtp={"ports": f"{first}-{first + 39}", "bind": HOST},
             trunks={
-                name: {"peer": f"sip:{HOST}:{port};transport=udp", "options_interval_s": 0}
+                name: {"peer": f"sip:{HOST}:{port};transport=udp", "options_interval_s": 0, "codecs": codecs.split()}
                 for name, port in trunks.items()
             },
             agents={"desk": {"provider": "wav"}},
