@@ -42,8 +42,8 @@ class GatewayConfig(Table):
     workers: Literal["auto"] | Annotated[int, Field(ge=0, le=256)] = "auto"
     """Media processes: `auto` is one for each core; 0 runs the media in the switch's own process."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "json", "console"] = "auto"
-    """`auto` is console on a terminal and JSON elsewhere."""
+    log_format: Literal["auto", "json", "console", "journal"] = "auto"
+    """`auto` is the journal under systemd, console on a terminal and JSON elsewhere."""
     max_calls: int = Field(default=300, ge=1)
     """Calls at once; one more is answered 503 with Retry-After."""
     drain_s: float = Field(default=30.0, ge=0)

@@ -148,5 +148,5 @@ class MediaClock:
                 leg.tick(now, skipped)
             except Exception as error:  # one broken leg must not stop the others
                 self.remove(leg)
-                log.exception("a leg's tick failed", leg=repr(leg))
+                log.exception("a leg's tick failed", call=getattr(leg, "call_id", None), leg=repr(leg))
                 leg.tick_failed(error)

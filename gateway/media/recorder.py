@@ -148,7 +148,7 @@ class Recorder:
         except Exception as error:  # top frame of the writing thread: a recording never takes its call down
             self.failed = True
             self._file = None
-            log.error("recording stopped, the call goes on", path=str(self.path), error=str(error))
+            log.error("recording stopped, the call goes on", call=self.path.stem, path=str(self.path), error=str(error))
 
     def _align(self, last: bool) -> None:
         agent = self._agent.samples
