@@ -22,6 +22,11 @@ RTCP_RECEIVED, RTCP_SENT = 9, 10
 EVENT, LOST, NOTE = 11, 12, 13
 SLICE = 14
 
+LONGEST_S: Final = 7 * 86400.0
+"""No call is longer."""
+SLACK_S: Final = 60.0
+"""No entry was written so long before the first one."""
+
 AT: Final = struct.Struct("<Bd")
 """RECEIVED_NEXT, SENT_NEXT, TICK (the leg was polled, nothing sent), SECOND (the figures were brought up to date),
 SLICE (a slice ended)."""
@@ -119,11 +124,16 @@ Entry = Packet | Rtcp | Happening
 def entries_of(leg: LegFlight) -> Iterator[Entry]:
     """In the order in which it happened. Raises FlightError for octets that nobody here wrote."""
     reader = _Reader(leg)
-    try:
-        while reader.offset < len(leg.entries):
-            yield reader.next()
-    except (struct.error, IndexError, KeyError, TypeError):
-        raise FlightError(f"the packets of the call are damaged after octet {reader.offset}") from None
+    earliest: float | None = None
+    while reader.offset < len(leg.entries):
+        try:
+            entry = reader.next()
+        except (struct.error, IndexError, KeyError, TypeError):
+            raise FlightError(f"the packets of the call are damaged after octet {reader.offset}") from None
+        earliest = entry.at if earliest is None else earliest
+        if not 0 <= entry.at - earliest + SLACK_S <= LONGEST_S:
+            raise FlightError(f"the packets of the call are damaged: a time before octet {reader.offset} cannot be")
+        yield entry
 
 
 class _Reader:

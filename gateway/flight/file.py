@@ -29,6 +29,8 @@ UNPACKED_MAX = 64 << 20
 _VERSION = struct.Struct("!H")
 _SECTION = struct.Struct("!4sII")
 _END = b"END!"
+_UNIX_MAX = 32503680000.0
+"""The year 3000."""
 _T = TypeVar("_T")
 
 
@@ -90,17 +92,23 @@ def unpacked(data: bytes) -> Flight:
     found: dict[bytes, list[bytes]] = {}
     for name, section in _sections(data):
         found.setdefault(name, []).append(section)
+    sip: list[SipMessage] = _messagepack(_one(found, b"SIPM"), list[SipMessage], "SIPM")
+    if not all(0 <= message.at < _UNIX_MAX for message in sip):
+        raise FlightError("the file is damaged: a SIP message has a time that cannot be")
     return Flight(
         header=_json(_one(found, b"HEAD"), Header, "HEAD"),
         record=_json(_one(found, b"RECO"), CallRecord, "RECO"),
-        sip=_messagepack(_one(found, b"SIPM"), list[SipMessage], "SIPM"),
+        sip=sip,
         legs=found.get(b"MDIA", []),
     )
 
 
 def leg_of(section: bytes) -> LegFlight:
     """A section `MDIA`. Raises FlightError."""
-    return _messagepack(section, LegFlight, "MDIA")
+    leg: LegFlight = _messagepack(section, LegFlight, "MDIA")
+    if not (-_UNIX_MAX < leg.unix < _UNIX_MAX and all(-_UNIX_MAX < note.at < _UNIX_MAX for note in leg.notes)):
+        raise FlightError("the file is damaged: its packets have a time that cannot be")
+    return leg
 
 
 def _sections(data: bytes) -> Iterator[tuple[bytes, bytes]]:

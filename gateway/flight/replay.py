@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass, field
 from random import Random
 
+from ...rtp.errors import RtpError
 from ...rtp.events import ReceiveAlive, ReceiveDead
 from ...rtp.packet import HEADER, MARKER, PLAIN
 from ...rtp.session import MediaFormat, RtpSession
@@ -62,7 +63,7 @@ def replay(leg: LegFlight) -> Replayed:
     machine = _Machine(leg)
     try:
         return machine.run()
-    except (ValueError, OverflowError, struct.error) as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError, struct.error, RtpError) as error:
         raise FlightError(f"the packets of the call cannot be replayed: {error}") from None
 
 

@@ -56,11 +56,13 @@ class FlightStore:
 
     def keep(self, flight: Flight) -> None:
         """Write one call, then make room. Raises OSError when it cannot be written."""
-        write(self.path(flight.header.call_id), packed(flight))
-        self.prune()
+        path = self.path(flight.header.call_id)
+        write(path, packed(flight))
+        self.prune(path)
 
-    def prune(self) -> None:
-        """Remove what is too old, then the oldest until the rest fits. What cannot be removed stays."""
+    def prune(self, newest: Path | None = None) -> None:
+        """Remove what is too old, then the oldest until the rest fits. What cannot be removed stays, and so does the
+        newest, whatever a clock that was set has made of its age."""
         files: list[tuple[float, str, int, Path]] = []
         for path in self.directory.glob(f"*{SUFFIX}"):
             with contextlib.suppress(OSError):
@@ -72,6 +74,7 @@ class FlightStore:
         for modified, _, size, path in files:
             if modified >= oldest and total <= self._max_octets:
                 return
-            with contextlib.suppress(OSError):
-                path.unlink()
-            total -= size
+            if path != newest:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                total -= size

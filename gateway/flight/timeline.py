@@ -55,7 +55,7 @@ def _answered_at(record: CallRecord, legs: list[LegFlight]) -> float | None:
 def _unix(text: str | None) -> float | None:
     try:
         return datetime.fromisoformat(text).timestamp() if text else None
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return None
 
 
@@ -107,7 +107,7 @@ def _leg_lines(leg: LegFlight) -> Iterator[Line]:
         yield Line(leg.unix, "ring", f"{leg.dropped} octets of the beginning had to make room")
     for entry in entries_of(leg):
         if isinstance(entry, Rtcp):
-            yield Line(leg.unix + entry.at, "rtcp in" if entry.received else "rtcp out", _rtcp_text(entry.data))
+            yield Line(leg.unix + entry.at, "rtcp in" if entry.received else "rtcp out", _rtcp_text(entry, clock_rate))
         elif not isinstance(entry, Happening):
             continue
         elif entry.kind == NOTE and entry.value in notes:
@@ -130,13 +130,14 @@ def _note_text(note: Note) -> str:
     return f"underruns {note.text}" if note.kind == CLOSED else note.text
 
 
-def _rtcp_text(data: bytes) -> str:
+def _rtcp_text(entry: Rtcp, clock_rate: int) -> str:
     try:
-        compound = rtcp.parse(data)
+        compound = rtcp.parse(entry.data)
     except ParseError:
         return "not readable"
     parts = [
-        f"on {block.ssrc:08x}: lost {block.lost}, of late {block.fraction_lost / 256:.1%}, jitter {block.jitter}"
+        f"on {block.ssrc:08x}: lost {block.lost}, lately {block.fraction_lost / 256:.1%}, "
+        f"jitter {block.jitter * 1000 / clock_rate:.1f} ms"
         for block in compound.blocks
     ]
     if compound.bye:
