@@ -35,7 +35,7 @@ PAUSE_S = 1.5
 """Between two repetitions, seconds."""
 PATIENCE_S = 6.0
 """From the last repetition to the farewell, seconds: time to find the key."""
-STARTS_MAX = 6
+STARTS_MAX = 3
 """How often a key that means nothing begins the announcement anew: nobody can hold the line for ever."""
 
 

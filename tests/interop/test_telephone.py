@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.baresip import Baresip
+from support.lab import LabGateway
 from support.paging import Pager, delivery
 from support.peers import require
 from support.pjsua import PjsuaPhone, start_pjsua
@@ -112,3 +113,24 @@ async def test_a_baresip_phone_acknowledges(
     assert (record.dtmf, record.codec) == (["1"], codec)
     assert record.media.sent.packets > 50
     assert "INFO" not in pager.requests
+
+
+async def test_a_test_from_the_command_line_really_calls(
+    pjsua: Callable[..., PjsuaPhone], programs: Programs, ports: Ports
+) -> None:
+    phone = pjsua()
+    tables = {
+        "trunks__backup": {"peer": f"sip:{HOST}:{phone.port}", "options_interval_s": 0, "codecs": ["PCMA"]},
+        "alerts__channels__ana": {"kind": "telephone", "to": "15550177", "trunk": "backup"},
+    }
+    async with LabGateway(programs, ports, **tables) as gateway:
+        await gateway.start()
+        pressing = asyncio.create_task(press(phone.dial, phone, "1", after_s=1))
+        status, out, _ = await gateway.command("alerts", "test", "ana")
+        await pressing
+        assert (status, "acknowledged" in out) == (0, True), out
+        (record,) = await gateway.ended()
+        assert (record["agent"], record["trunk"], record["dtmf"]) == ("alert", "backup", ["1"])
+        assert "This is a test." in record["turns"][0]["agent_said"]
+        gateway.assert_sound()
+        assert "15550177" not in gateway.program.output()
