@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.alerts import ALERT_ID, a_context, a_delivery, an_alert
+from support.alert_messages import ALERT_ID, a_context, a_delivery, an_alert
 from support.certificates import Authority
 from support.mail import PASSWORD, USER, MailServer
 from support.ports import HOST

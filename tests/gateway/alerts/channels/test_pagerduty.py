@@ -5,7 +5,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.alerts import CALLS, CONSOLE, a_context, a_delivery, an_alert
+from support.alert_messages import CALLS, CONSOLE, a_context, a_delivery, an_alert
 from support.pagerduty import KEY, PagerDuty, faults
 
 from trunkline.gateway.alerts.channels.base import Channel, DeliveryError

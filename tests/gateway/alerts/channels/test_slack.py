@@ -5,7 +5,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.alerts import a_context, a_delivery, an_alert
+from support.alert_messages import a_context, a_delivery, an_alert
 from support.slack import PATH, Slack, faults
 
 from trunkline.gateway.alerts.alert import Cause, Verdict

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support.alerts import ALERT_ID, CALLS, CONSOLE, a_delivery, an_alert, resolved
+from support.alert_messages import ALERT_ID, CALLS, CONSOLE, a_delivery, an_alert, resolved
 
 from trunkline.gateway.alerts.channels.base import Action
 from trunkline.gateway.alerts.channels.context import ChannelContext

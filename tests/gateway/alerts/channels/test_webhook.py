@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.alerts import CALLS, CONSOLE, a_context, a_delivery, an_alert
+from support.alert_messages import CALLS, CONSOLE, a_context, a_delivery, an_alert
 from support.receiver import Received, Receiver
 
 from trunkline.gateway.alerts.channels.base import Channel, DeliveryError
