@@ -91,6 +91,15 @@ async def test_the_package_lives_on_a_machine(built: Built, programs: Programs, 
             while "taking calls; 1 call; 1 of 1 trunks up" not in await machine.show("StatusText"):
                 await asyncio.sleep(0.1)
 
+        # The journal finds the lines of a call by its identifier, the worker's among them.
+        (live,) = await lab.calls()
+        found = await machine.do("journalctl", "--no-pager", "-o", "json", f"TRUNKLINE_CALL={live['id']}")
+        entries = [json.loads(line) for line in found.splitlines()]
+        assert {"incoming call", "media source"} <= {entry["TRUNKLINE_EVENT"] for entry in entries}
+        assert {(entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"]) for entry in entries} == {("6", "trunkline")}
+        assert {json.loads(entry["MESSAGE"])["call"] for entry in entries} == {live["id"]}
+        assert len({entry["_PID"] for entry in entries}) == 2
+
         # A reload under the call; a broken file is refused, by systemctl too.
         installed.write_text(text.replace("[trunks.lab]", "[trunks.lab]\nmax_calls = 5"))
         await machine.do("systemctl", "reload", "trunkline")
