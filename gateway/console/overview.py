@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment
@@ -104,6 +105,8 @@ class Overview:
         reasons = list(readiness.reasons)
         if not health.writable:
             reasons.append(f"call records cannot be written: {health.reason}")
+        if self._alerts is not None:
+            reasons += self._alerts.troubles()
         live = self._gateway.live_calls()
         calls, worst = self._calls(live)
         opened = self._listed("open")
@@ -140,19 +143,21 @@ class Overview:
         """What every page says of the open alerts, and its title."""
         return self._news(page, self._listed("open"))
 
-    def _news(self, page: str, opened: list[Alert]) -> dict[str, str]:
+    def _news(self, page: str, opened: Sequence[Alert]) -> dict[str, str]:
         draw, count = self._parts.draw, len(opened)
+        parts = self._alerts.parts() if self._alerts is not None else {"alerts": "off"}
         return {
             "title": f"({count}) {page}" if count else page,
             "alert-count": draw("alert_count", count),
             "alert-news": draw("alert_news", [alert.summary for alert in opened]),
             "alerts-none": "" if opened else draw("no_alerts"),
+            "alerting": draw("alerting", parts),
         }
 
-    def _listed(self, state: str) -> list[Alert]:
+    def _listed(self, state: str) -> Sequence[Alert]:
         return self._alerts.list(state, ALERTS) if self._alerts is not None else []
 
-    def _rows_of(self, alerts: list[Alert]) -> dict[str, Row]:
+    def _rows_of(self, alerts: Sequence[Alert]) -> dict[str, Row]:
         return {f"a-{alert.id}": self._alert_row(alert) for alert in alerts}
 
     def _alert_row(self, alert: Alert) -> Row:
