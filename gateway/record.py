@@ -108,7 +108,8 @@ class Slice(msgspec.Struct):
     loop_lag_ms: float = 0.0
     """Worst delay of the worker's event loop in this slice."""
     echo: float | None = None
-    """Likeness of what came in with what we had said just before, 0 to 1; None when we said too little to tell."""
+    """Likeness of what came in with what we had said just before, 0 to 1; None when we said too little to tell. Echo
+    from ECHO_FROM of media/echo.py on."""
 
 
 class Moment(msgspec.Struct):
@@ -117,8 +118,8 @@ class Moment(msgspec.Struct):
     at_s: float
     """Seconds since the answer."""
     kind: str
-    """`turn` (the first packet of an answer left), `barge_in`, `dtmf`, `dead`, `alive`, `codec`, `reconnected`, `tool`
-    or `provider_error`."""
+    """`turn` (the first packet of an answer left), `barge_in`, `dtmf`, `dead`, `alive`, `codec`, `reconnected`, `tool`,
+    `provider_error`, or `truncated`: after 2000 of them no more are told."""
     detail: str = ""
 
 

@@ -2,8 +2,11 @@
 
 Echo is a delayed, weaker copy of what we said, so its level rises and falls with ours. Compared are the levels of 20 ms
 frames while the agent spoke, at every delay up to 800 ms: the caller who answers, interrupts or speaks at the same time
-has a rhythm of their own. Measured with the lab's voices: echo of -6 to -30 dB comes to 0.9 or more, also in noise;
-turns, barge-in, double talk and noise stay below 0.6. Echo under steady double talk is not found.
+has a rhythm of their own.
+
+In thousands of slices, of the lab's voices and of one human voice on both sides, echo of -6 to -30 dB came to 0.88 or
+more in 99 of 100, also in noise just below it. Turns, barge-in, double talk and noise stayed below 0.63 in 999 of 1000,
+and none came to 0.7. Echo under steady double talk is not found.
 """
 
 from array import array

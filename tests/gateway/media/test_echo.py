@@ -1,9 +1,11 @@
-"""Echo of our own speech, told from a caller who talks: with the lab's voices."""
+"""Echo of our own speech, told from a caller who talks: with the lab's voices and a human one."""
 
+import wave
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from support.peers import SPEECH, require
 
 from trunkline.codecs.g711 import ULAW
 from trunkline.gateway.lab import voice
@@ -136,6 +138,27 @@ def test_double_talk_is_no_echo(said, first_s):
     found = likeness(AGENT[said], received)
     assert found is not None
     assert found <= ECHO_FROM - MARGIN
+
+
+def human(name: str) -> Track:
+    with wave.open(str(SPEECH / f"{name}.wav")) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float)
+
+
+@pytest.mark.parametrize("said", ["demo-abouttotry", "conf-adminmenu", "vm-options"])
+def test_a_human_voice_is_an_echo_of_itself_and_not_of_what_it_says_otherwise(said):
+    require("speech")
+    sent = np.zeros(SLICE * FRAME)
+    add(sent, human(said), 0.4)
+    back = likeness(sent, echo(sent, 0.21, -20.0) + noise(-65.0))
+    assert back is not None
+    assert back >= ECHO_FROM + MARGIN
+    for other in ("demo-thanks", "vm-intro", "tt-weasels", "queue-periodic-announce"):
+        talking = noise(-65.0)
+        add(talking, human(other), 1.0, 0.5)
+        found = likeness(sent, talking)
+        assert found is not None
+        assert found <= ECHO_FROM - MARGIN
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.9])
