@@ -77,7 +77,7 @@ class Arbiter:
         self._groups = defaultdict(list)
         for item in assessments:
             self._groups[item.rule].append(item)
-        wanted = {key: self._damped(key, item, now) for key, item in self._standing.items()}
+        wanted: dict[Key, Severity | None] = {key: self._damped(key, item, now) for key, item in self._standing.items()}
         for key in self._open:
             severity = wanted[key] if key in wanted else self._merged(key, now)
             if severity is not None:
@@ -85,13 +85,17 @@ class Arbiter:
             else:
                 self._open.resolve(key)
                 self._symptoms.pop(key, None)
+        told = {key: description for key in self._open if (description := self._description(key, now))}
+        self._symptoms |= {key: description.symptoms for key, description in told.items()}
         notes: dict[Key, list[str]] = defaultdict(list)
         for candidate in self._candidates(wanted):
-            alert = self._covering(candidate) or self._fire(candidate, now)
+            alert = self._covering(candidate)
+            if alert is None:
+                alert, told[alert] = self._fire(candidate, now)
             if alert != candidate.key:
                 notes[alert].append(f"{candidate.key.subject}, too: {candidate.description.headline}")
-        for key in self._open:
-            self._refresh(key, notes[key], now)
+        for key, description in told.items():
+            self._open.refresh(key, description, [*description.detail, *notes[key], *self._flaps(key)], now)
         self._forget()
 
     # How long it is true
@@ -157,7 +161,7 @@ class Arbiter:
         shared = {key: len(theirs.intersection(self._symptoms.get(key, ()), ours)) for key in as_bad}
         return max(shared, key=lambda key: shared[key])
 
-    def _fire(self, candidate: _Candidate, now: float) -> Key:
+    def _fire(self, candidate: _Candidate, now: float) -> tuple[Key, Description]:
         """Open an alert, or make one that is open worse."""
         key, severity = candidate.key, candidate.severity
         if self._is_everywhere(candidate):
@@ -165,13 +169,13 @@ class Arbiter:
             self._damper(key, severity).look(
                 enter=True, stay=True, now=now, for_s=0, hold_s=candidate.item.hold_s, flapping=self._flapping
             )
-        if key in self._open:
-            self._open.rate(key, severity)
-            return key
         description = candidate.description if key == candidate.key else self._together(key.rule, now)
         self._symptoms[key] = description.symptoms
-        self._open.fire(key, severity, description, [*description.detail, *self._flaps(key)])
-        return key
+        if key in self._open:
+            self._open.rate(key, severity)
+        else:
+            self._open.fire(key, severity, description)
+        return key, description
 
     def _is_everywhere(self, candidate: _Candidate) -> bool:
         subject = candidate.key.subject
@@ -184,15 +188,12 @@ class Arbiter:
 
     # What is told
 
-    def _refresh(self, key: Key, notes: list[str], now: float) -> None:
-        """New figures while it is true; in the calm before its end an alert says what it was about."""
+    def _description(self, key: Key, now: float) -> Description | None:
+        """What is true now; None in the calm before its end, in which an alert says what it was about."""
         item = self._standing.get(key)
-        troubled = item.troubled if item else any(member.troubled for member in self._groups.get(key.rule, ()))
-        if not troubled:
-            return
-        description = item.describe() if item else self._together(key.rule, now)
-        self._symptoms[key] = description.symptoms
-        self._open.refresh(key, description, [*description.detail, *notes, *self._flaps(key)], now)
+        if item is not None:
+            return item.describe() if item.troubled else None
+        return self._together(key.rule, now) if any(each.troubled for each in self._groups.get(key.rule, ())) else None
 
     def _together(self, rule: str, now: float) -> Description:
         """Several subjects of one rule as one."""

@@ -22,7 +22,7 @@ from .alert import Alert
 from .arbiter import Arbiter
 from .host_seconds import HostSeconds
 from .open_alerts import OpenAlerts
-from .rules import GATEWAY, Rule, Subject
+from .rules import GATEWAY, Rule, agents_of, trunks_of
 from .rules_audio import Echo, OneWayAudio, Quality
 from .rules_calls import CallFailures, FirstAudio, ProviderErrors, TurnLatency
 from .rules_config import RulesConfig
@@ -93,8 +93,7 @@ class AlertEngine(Observer):
 
     def poll(self, now: float) -> None:
         """Look at every rule; about once a second."""
-        known = {GATEWAY, *(Subject("trunk", name) for name in self._state.trunks)}
-        known |= {Subject("agent", name) for name in self._state.agents}
+        known = {GATEWAY, *trunks_of(self._state), *agents_of(self._state)}
         self._log.forget_others(known)
         for rule in self._rules:
             rule.forget_others(known)

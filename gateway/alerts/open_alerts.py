@@ -73,8 +73,8 @@ class OpenAlerts:
                 return self._open[key]
         return None
 
-    def fire(self, key: Key, severity: Severity, description: Description, detail: list[str]) -> None:
-        """Open one."""
+    def fire(self, key: Key, severity: Severity, description: Description) -> None:
+        """Open one; `refresh` gives it its details."""
         now = self._timestamp()
         self._tell(
             key,
@@ -85,7 +85,6 @@ class OpenAlerts:
                 trunk=key.subject.name if key.subject.kind == "trunk" else None,
                 severity=severity,
                 summary=_summary(key.subject, description),
-                detail=detail,
                 verdict=description.verdict,
                 calls=description.calls,
                 started_at=now,
@@ -122,9 +121,11 @@ class OpenAlerts:
         self._other_cause_since.pop(key, None)
         calls = description.calls or alert.calls
         summary = _summary(key.subject, replace(description, verdict=verdict))
-        same = (summary, detail, calls, verdict) == (alert.summary, alert.detail, alert.calls, alert.verdict)
-        if not same:
-            self._open[key] = self._changed(alert, summary=summary, detail=detail, calls=calls, verdict=verdict)
+        if (summary, detail, calls, verdict) != (alert.summary, alert.detail, alert.calls, alert.verdict):
+            changed = self._changed(alert, summary=summary, detail=detail, calls=calls, verdict=verdict)
+            # what nobody has heard yet is told with its latest figures
+            self._told = [changed if told is alert else told for told in self._told]
+            self._open[key] = changed
         if tell:
             self._told.append(self._open[key])
 

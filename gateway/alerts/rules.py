@@ -150,8 +150,18 @@ class Rule:
         """A media worker died."""
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
-        """Every subject that this rule knows of."""
+        """Every configured subject of this rule: one without an assessment is gone, and its alert is over."""
         raise NotImplementedError
+
+
+def trunks_of(state: GatewayState) -> list[Subject]:
+    """Every configured trunk, whether it has calls or not."""
+    return [Subject("trunk", name) for name in state.trunks]
+
+
+def agents_of(state: GatewayState) -> list[Subject]:
+    """Every configured agent."""
+    return [Subject("agent", name) for name in state.agents]
 
 
 def percent(share: float) -> str:

@@ -6,7 +6,19 @@ from math import inf
 from ...rtp.emodel import mos
 from ..record import Slice
 from .alert import Severity
-from .rules import Assessment, Description, Level, Rule, Subject, percent, share_level, share_of, span
+from .rules import (
+    Assessment,
+    Description,
+    Level,
+    Rule,
+    Subject,
+    agents_of,
+    percent,
+    share_level,
+    share_of,
+    span,
+    trunks_of,
+)
 from .rules_config import BurnRateConfig, RulesConfig, ShareConfig
 from .state import GatewayState
 from .symptoms import SymptomLog, calls_of, dead, echoes
@@ -80,7 +92,7 @@ class Quality(AudioRule):
                 self._tallies.add(subject, _CALLS, now)
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
-        return [self._assess(subject, now) for subject in self._tallies.subjects]
+        return [self._assess(subject, now) for subject in (*trunks_of(state), *agents_of(state))]
 
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._rules.quality
@@ -154,7 +166,7 @@ class ShareRule(AudioRule):
             self._tallies.add(Subject("trunk", call.trunk), field, now)
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
-        return [self._assess(subject, now) for subject in self._tallies.subjects]
+        return [self._assess(subject, now) for subject in trunks_of(state)]
 
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._config

@@ -9,7 +9,20 @@ from ..call_meter import result_of
 from ..record import CallRecord
 from .alert import Cause, Verdict
 from .host_seconds import HostSeconds
-from .rules import CALLS_NAMED, Assessment, Description, Level, Rule, Subject, percent, share_level, share_of, span
+from .rules import (
+    CALLS_NAMED,
+    Assessment,
+    Description,
+    Level,
+    Rule,
+    Subject,
+    agents_of,
+    percent,
+    share_level,
+    share_of,
+    span,
+    trunks_of,
+)
 from .rules_config import LatencyConfig, RulesConfig
 from .state import GatewayState
 from .watched_call import WatchedCall
@@ -97,7 +110,7 @@ class CallFailures(Rule):
             self._failures.add(subject, call, call.record.end_reason or "no reason given", now)
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
-        return [self._assess(subject, now) for subject in self._tallies.subjects]
+        return [self._assess(subject, now) for subject in trunks_of(state)]
 
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._config
@@ -160,7 +173,7 @@ class Latency(Rule):
                 self._tallies.add(subject, _SLOW_CALLS, now)
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
-        return [self._assess(subject, now) for subject in self._tallies.subjects]
+        return [self._assess(subject, now) for subject in agents_of(state)]
 
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._config
@@ -263,7 +276,7 @@ class ProviderErrors(Rule):
         self._failures.add(subject, call, f"session {reason}", now)
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
-        return [self._assess(subject, now) for subject in self._tallies.subjects]
+        return [self._assess(subject, now) for subject in agents_of(state)]
 
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._config
