@@ -424,6 +424,19 @@ def test_rtcp_behind_nat_goes_back_to_where_it_came_from():
     assert call.rtcp_destination == (FAR[0], 61234)
 
 
+def test_whoever_watches_sees_the_rtcp_that_is_taken():
+    call = session()
+    seen = []
+    call.on_rtcp = lambda *told: seen.append(told)
+    talk(call, [1, 2])
+    report = far_report(1)
+    call.receive_rtcp(report, (FAR[0], 4001), 1.0)
+    call.receive(report, FAR, 1.0)
+    call.receive_rtcp(report, ("8.8.4.4", 4001), 1.0)
+    call.receive_rtcp(b"\x80\xc8", (FAR[0], 4001), 1.0)
+    assert seen == [(True, False, (FAR[0], 4001), report), (True, True, FAR, report)]
+
+
 def test_new_codec_gets_its_own_two_seconds():
     call = session()
     for ms in range(0, 1800, 20):
@@ -708,3 +721,16 @@ def test_whatever_the_network_sends_nothing_is_raised_and_the_sums_agree(packets
     report = call.report()
     assert report.lost >= 0
     assert report.packets <= len(packets)
+
+
+def test_bursts_and_ends_of_a_call():
+    call = session()
+    assert (call.remote_ssrc, call.bursts().burst_density) == (None, 0.0)
+    now = talk(call, [*range(1, 41), 43, *range(45, 101)])
+    for _ in range(5):
+        now += 0.02
+        call.poll(now)
+    bursts = call.bursts()
+    assert (bursts.bursts, bursts.burst_packets, bursts.burst_lost, bursts.gap_lost) == (1, 4, 3, 0)
+    assert (call.remote_ssrc, call.packet_s) == (7, 0.02)
+    assert rtcp.parse(call.bye(now, 1e9)).ssrc == call.ssrc

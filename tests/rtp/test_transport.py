@@ -119,6 +119,18 @@ async def test_close_says_bye_on_the_rtcp_port(leg: Leg, phone: Phone):
     assert source == (HOST, leg.transport.local_port + 1)
 
 
+@pytest.mark.parametrize("mux", [False, True])
+async def test_whoever_watches_sees_the_rtcp_that_leaves(mux: bool, phone: Phone):
+    leg = Leg(PortRange(FIRST + 360, FIRST + 361), phone, rtcp_mux=mux)
+    seen = []
+    leg.session.on_rtcp = lambda *told: seen.append(told)
+    leg.transport.close(time.monotonic())
+    ((received, muxed, far_end, data),) = seen
+    where = phone.address if mux else (HOST, phone.address[1] + 1)
+    assert (received, muxed, far_end) == (False, mux, where)
+    assert rtcp.parse(data).bye
+
+
 async def test_rtcp_comes_in_on_the_odd_port(leg: Leg, phone: Phone):
     ssrc = struct.unpack("!I", leg.session.packet(b"", 0)[8:12])[0]
     block = rtcp.ReportBlock(ssrc, 0, 5, 0, 0, 0, 0)

@@ -1,5 +1,6 @@
 """One leg on a fake clock: barge-in, uplink, downlink, hold, alarms, keys, failures."""
 
+import time
 from itertools import pairwise
 
 import msgspec
@@ -33,6 +34,8 @@ from trunkline.gateway.messages import (
     LegReady,
     LegStatus,
     MediaAlarm,
+    MediaPath,
+    RtcpSeen,
 )
 
 PCM24 = AudioFormat("pcm16", 24000)
@@ -798,3 +801,45 @@ async def test_preferred_spec_may_differ_from_what_was_agreed():
     h.tick(2)
     assert {p.payload_type for p in h.transport.sent} == {8}
     assert h.transport.sent[0].payload == ULAW.to_other(speech(FRAME))
+
+
+# For reports
+
+
+async def test_rtcp_is_told_only_when_it_is_asked_for(call):
+    assert call.leg._session.on_rtcp is None
+    asked = LegHarness(FakeBridge(), rtcp=True)
+    await asked.answer()
+    before = time.time()
+    asked.leg._session.on_rtcp(True, False, ("192.0.2.9", 4001), b"sr")
+    asked.leg._session.on_rtcp(False, True, ("192.0.2.9", 4000), b"rr")
+    first, second = asked.of(RtcpSeen)
+    port = asked.transport.local_port
+    assert (first.call_id, first.received, first.remote_host, first.remote_port, first.local_port, first.data) == (
+        "call-1",
+        True,
+        "192.0.2.9",
+        4001,
+        port + 1,
+        b"sr",
+    )
+    assert (second.received, second.local_port) == (False, port)
+    assert before <= first.at <= time.time()
+
+
+async def test_the_last_word_names_both_streams(call):
+    call.tick(10)
+    await call.leg.close()
+    path = call.of(LegClosed)[0].path
+    session = call.leg._session
+    assert isinstance(path, MediaPath)
+    assert (path.local_port, path.local_ssrc) == (call.transport.local_port, session.ssrc)
+    assert (path.remote_host, path.remote_port, path.remote_ssrc) == (*session.destination, None)
+    assert (path.payload_type, path.clock_rate, path.far_end) == (0, 8000, None)
+
+
+async def test_a_leg_without_media_names_none():
+    harness = LegHarness(FakeBridge())
+    await harness.open()
+    await harness.leg.close()
+    assert harness.of(LegClosed)[0].path is None
