@@ -1,14 +1,16 @@
 """The telephone: which trunk, which key, what went wrong. A person's phone is the lab's."""
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from support.paging import NUMBER, Pager, delivery
-from support.ports import Ports
+from support.ports import HOST, Ports
 
+from trunkline.gateway import announcement_call
 from trunkline.gateway.alerts import speech
 from trunkline.gateway.alerts.alert import ALERT_AGENT
 from trunkline.gateway.alerts.announcement import Wording
@@ -208,6 +210,20 @@ async def test_a_trunk_that_fails_leaves_it_to_the_next_and_a_busy_person_does_n
         with pytest.raises(DeliveryError, match=r"trunk a: 503 .*; trunk b: busy"):
             await pager.page()
         assert unasked.called == []
+
+
+async def test_a_trunk_that_says_nothing_leaves_it_to_the_next(
+    ports: Ports, tmp_path: Path, brief: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcement_call, "TRUNK_PATIENCE_S", 0.3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((HOST, 0))
+        trunks = {"a": silent.getsockname()[1]}
+        async with Person(ports, "1") as person, Pager(ports, tmp_path, {**trunks, "b": person.port}) as pager:
+            assert await pager.page() == "acknowledged"
+    first, second = pager.records
+    assert (first.trunk, first.end_reason, first.sip_status) == ("a", "the trunk does not answer", 503)
+    assert (second.trunk, second.end_reason) == ("b", "acknowledged by key 1")
 
 
 async def test_without_a_trunk_nobody_is_called(brief: bytes) -> None:
