@@ -57,14 +57,14 @@ async def test_a_pjsip_phone_hears_the_announcement_and_acknowledges(
     require("espeak-ng")
     phone = pjsua()
     async with Pager(ports, tmp_path, {"backup": phone.port}) as pager:
-        pressing = asyncio.create_task(press(phone.dial, phone, "1", after_s=5))
+        pressing = asyncio.create_task(press(phone.dial, phone, "1", after_s=3))
         assert await pager.page() == "acknowledged"
         await pressing
         await asyncio.to_thread(phone.call_state, "DISCONNECTED")
     (record,) = pager.records
     assert (record.dtmf, record.ended_by, record.codec) == (["1"], "agent", "PCMU")
     assert record.media.sent.lost == 0
-    assert 3 < spoken_s(phone.recording) < 9
+    assert 2 < spoken_s(phone.recording) < 7
 
 
 async def test_a_pjsip_phone_passes_it_to_the_next_person_by_info(
