@@ -18,7 +18,7 @@ from ..ids import new_call_id
 from ..messages import Fact, LegClosed, LegCounts, LegFailed, LegReady, LegStatus, MediaAlarm, SliceEnded, WorkerStatus
 from ..observer import Observer
 from ..record import CallRecord, MediaReport
-from .alert import Alert
+from .alert import ALERT_AGENT, Alert
 from .arbiter import Arbiter
 from .host_seconds import HostSeconds
 from .open_alerts import OpenAlerts
@@ -112,7 +112,9 @@ class AlertEngine(Observer):
     # What it hears
 
     def on_record(self, record: CallRecord) -> None:
-        """A call began, was answered or is over."""
+        """A call began, was answered or is over. One that announces an alert is not counted."""
+        if record.agent == ALERT_AGENT:
+            return
         now = self._monotonic()
         call = self._calls.get(record.id)
         if call is None:

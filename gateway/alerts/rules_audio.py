@@ -79,6 +79,8 @@ class Quality(AudioRule):
 
     def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
         bad = self._shows(part)
+        if not bad and part.received.mos is None and part.sent.mos is None:
+            return  # nothing was due (hold), or too little to rate: neither good nor bad
         fields = [_SLICES]
         if bad:
             fields.append(_BAD)

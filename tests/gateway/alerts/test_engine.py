@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.alert_bench import DOWN, UP, Bench, good, lossy, silent, stuttering
 
-from trunkline.gateway.alerts.alert import Alert
+from trunkline.gateway.alerts.alert import ALERT_AGENT, Alert
 from trunkline.gateway.alerts.rules_config import FlappingConfig, RulesConfig, TrunkDownConfig
 from trunkline.gateway.messages import MediaAlarm, SliceEnded
 from trunkline.gateway.record import Slice, StreamSlice
@@ -125,6 +125,16 @@ def test_what_the_provider_ends_and_what_is_refused_at_the_stop_are_no_failures_
     for _ in range(20):
         bench.end(bench.call(answered=False), by="provider", reason="no key", status=503)
     bench.fail(20, "gateway is stopping")
+    bench.run(5)
+    assert bench.told == []
+
+
+def test_a_page_that_nobody_answers_raises_no_alert(bench):
+    for _ in range(20):
+        record = bench.call(agent=ALERT_AGENT, answered=False)
+        bench.session(record, ok=False)
+        bench.end(record, by="gateway", reason="no way there", status=503)
+    bench.calls(12, *[lossy()] * 40, agent=ALERT_AGENT)
     bench.run(5)
     assert bench.told == []
 

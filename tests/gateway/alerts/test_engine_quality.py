@@ -4,6 +4,7 @@ import pytest
 from support.alert_bench import Bench, fair, good, host_late, lossy, silent, stuttering, way_out
 
 from trunkline.gateway.alerts.rules_config import BurnRateConfig, QualityConfig, RulesConfig
+from trunkline.gateway.record import Slice
 
 
 @pytest.fixture
@@ -79,6 +80,12 @@ def test_ten_bad_calls_page_when_nine_do_not():
         bench.calls(count, *[lossy()] * 40)
         bench.run(1)
         assert len(bench.told) == alerts
+
+
+def test_slices_in_which_nothing_was_due_count_for_nothing(bench):
+    bench.calls(12, *[lossy()] * 29, *[Slice(start_s=0, length_s=10)] * 10)
+    bench.run(1)
+    assert bench.told == []
 
 
 def test_few_slices_never_page(bench):
