@@ -11,8 +11,8 @@ from .alert import Alert
 from .channels.base import Delivery
 from .rules_config import RuleName
 
-TEXT_MAX = 500
-"""Characters of an alert's own words, about 40 s: who has just been woken keeps no more in mind."""
+TEXT_MAX = 250
+"""Characters of the summary, and of the cause, about 20 s each: who has just been woken keeps no more in mind."""
 SPELT_MAX = 24
 """Letters of a name that is spelt."""
 WORD, CLAUSE, SENTENCE = "word", "clause", "sentence"
