@@ -117,6 +117,7 @@ class Application:
             if self.mirror is not None:
                 await self.mirror.start()
             await self.switch.start()
+            self.alerts.watch()
         except BaseException:
             await self.stop()
             raise

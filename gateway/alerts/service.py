@@ -47,7 +47,7 @@ class Gateway(Dial, Protocol):
 
 
 class AlertService(Observer):
-    """`start`, `reload`, `stop`. What is asked of it may raise AlertRefused."""
+    """`start`, `watch`, `reload`, `stop`. What is asked of it may raise AlertRefused."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class AlertService(Observer):
         self._session: aiohttp.ClientSession | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._turning: asyncio.Task[None] | None = None
+        self._watching = False
 
     def __repr__(self) -> str:
         return f"<AlertService {'on' if self._desk else 'off'} open={self.open_alerts}>"
@@ -76,10 +77,16 @@ class AlertService(Observer):
     # Life
 
     async def start(self, gateway: Gateway, state: GatewayState) -> None:
-        """Take up what is stored, and begin to look. Raises GatewayError when a channel cannot be made."""
+        """Take up what is stored, and deliver what was not. Raises GatewayError when a channel cannot be made."""
         self._gateway, self._state = gateway, state
         if self._config.enabled:
             await self._turn_on(self._made(self._config.channels, self._config.console_url, {}))
+
+    def watch(self) -> None:
+        """The gateway is up: look at the rules from now on, and send heartbeats."""
+        self._watching = True
+        if self._desk is not None:
+            self._look_at(self._desk)
 
     def reload(self, config: Config) -> None:
         """Another configuration from now on. Raises GatewayError when a channel cannot be made; then nothing has
@@ -97,7 +104,7 @@ class AlertService(Observer):
         if before.enabled and wanted.enabled and self._desk is not None:
             self._channels = channels
             self._desk.use(wanted, channels, self._ringing)
-            if (before.heartbeat_url, before.heartbeat_s) != (wanted.heartbeat_url, wanted.heartbeat_s):
+            if self._tasks and (before.heartbeat_url, before.heartbeat_s) != (wanted.heartbeat_url, wanted.heartbeat_s):
                 self._beat()
         else:
             self._turning = asyncio.create_task(self._turn(self._turning, channels))
@@ -125,8 +132,8 @@ class AlertService(Observer):
         self._channels = channels
         await desk.start(channels, self._ringing)
         self._desk = desk
-        self._tasks = [asyncio.create_task(self._look(desk), name="alerts")]
-        self._beat()
+        if self._watching:
+            self._look_at(desk)
         log.debug("alerts are on", channels=sorted(channels), on_call=[rung.name for rung in self._config.on_call])
 
     async def _turn_off(self) -> None:
@@ -138,6 +145,10 @@ class AlertService(Observer):
         if desk is not None:
             await desk.stop()
         self._channels = {}
+
+    def _look_at(self, desk: AlertDesk) -> None:
+        self._tasks = [asyncio.create_task(self._look(desk), name="alerts")]
+        self._beat()
 
     async def _look(self, desk: AlertDesk) -> None:
         while True:

@@ -86,6 +86,7 @@ class World:
     async def running(self, **alerts: Any):
         service = AlertService(self.config(**alerts), make_engine=self._engine, make=self._channel)
         await service.start(self.switch, object())
+        service.watch()
         try:
             yield service
         finally:
