@@ -27,7 +27,7 @@ class ChannelContext:
 
     def alert_url(self, alert_id: str) -> str | None:
         """Where the console shows this alert."""
-        return self._page(f"alerts/{alert_id}")
+        return self._page(f"alerts#a-{alert_id}")
 
     def call_url(self, call_id: str) -> str | None:
         """Where the console shows this call."""

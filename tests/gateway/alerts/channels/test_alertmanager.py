@@ -88,7 +88,7 @@ async def test_an_alert_is_shown_told_and_resolved(alertmanager: Alertmanager, s
         "trunk": "vonage",
     }
     assert shown["startsAt"] == "2026-11-21T03:12:44.250Z"
-    assert shown["generatorURL"] == f"{CONSOLE}/alerts/{an_alert().id}"
+    assert shown["generatorURL"] == f"{CONSOLE}/alerts#a-{an_alert().id}"
     assert shown["annotations"]["summary"] == "31 % of calls over trunk vonage sound bad"
     assert "16 of 51 slices are below R 70" in shown["annotations"]["description"]
     assert "loss 6.1 % in 14 of 16 bad slices" in shown["annotations"]["cause"]

@@ -45,7 +45,7 @@ async def test_the_event_says_what_is_known(service: PagerDuty, session: aiohttp
     assert payload["timestamp"] == "2026-11-21T03:12:44.250Z"
     assert payload["custom_details"]["calls"] == CALLS
     assert "loss 6.1 % in 14 of 16 bad slices" in payload["custom_details"]["why"][1]
-    assert event["links"][0]["href"] == f"{CONSOLE}/alerts/{an_alert().id}"
+    assert event["links"][0]["href"] == f"{CONSOLE}/alerts#a-{an_alert().id}"
     assert [link["href"] for link in event["links"][1:]] == [f"{CONSOLE}/calls/{call}" for call in CALLS]
 
 

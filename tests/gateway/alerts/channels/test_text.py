@@ -43,7 +43,7 @@ Calls that show it:
 
 To take it:
 trunkline alerts ack {ALERT_ID}
-{CONSOLE}/alerts/{ALERT_ID}
+{CONSOLE}/alerts#a-{ALERT_ID}
 """
     )
 

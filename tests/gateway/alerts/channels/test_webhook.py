@@ -77,7 +77,7 @@ async def test_the_body(session: aiohttp.ClientSession) -> None:
         "dedup_key": "edge1/quality/trunk vonage",
         "title": "PAGE edge1: 31 % of calls over trunk vonage sound bad",
         "links": {
-            "alert": f"{CONSOLE}/alerts/{an_alert().id}",
+            "alert": f"{CONSOLE}/alerts#a-{an_alert().id}",
             "calls": {call: f"{CONSOLE}/calls/{call}" for call in CALLS},
         },
     }
