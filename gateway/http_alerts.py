@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from .alerts.alert import Alert
-from .alerts.deliveries import Tested
+from .alerts.deliveries import ChannelTest
 from .errors import AlertRefused
 from .http_guard import Problem, json_response
 
@@ -33,7 +33,7 @@ class Alerts(Protocol):
 
     async def acknowledge(self, alert_id: str, by: str) -> Alert: ...
 
-    async def test(self, channel: str) -> Tested: ...
+    async def test(self, channel: str) -> ChannelTest: ...
 
     def troubles(self) -> Sequence[str]:
         """Why alerts are not safe on disk."""

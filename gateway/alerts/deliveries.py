@@ -26,7 +26,7 @@ STOP_WITHIN_S = 2.0
 log = structlog.get_logger(__name__)
 
 
-class Tested(msgspec.Struct, kw_only=True, frozen=True):
+class ChannelTest(msgspec.Struct, kw_only=True, frozen=True):
     """What became of a test."""
 
     channel: str
@@ -98,7 +98,7 @@ class Deliveries:
         line = self._lines.get(channel)
         return line is not None and line.outbox.about(alert_id)
 
-    async def test(self, delivery: Delivery) -> Tested:
+    async def test(self, delivery: Delivery) -> ChannelTest:
         """Deliver this once, before all that waits, and say how it went."""
         return await self._lines[delivery.channel].test(delivery)
 
@@ -143,7 +143,7 @@ class _Line:
         self._settle = settle
         self._once: set[str] = set()
         """Deliveries that are not retried."""
-        self._tests: deque[tuple[Delivery, asyncio.Future[Tested]]] = deque()
+        self._tests: deque[tuple[Delivery, asyncio.Future[ChannelTest]]] = deque()
         self._attempt: asyncio.Task[Answer | None] | None = None
         self._wake = asyncio.Event()
         self._closing = False
@@ -161,8 +161,8 @@ class _Line:
             self._attempt.cancel()
         return gone
 
-    async def test(self, delivery: Delivery) -> Tested:
-        future: asyncio.Future[Tested] = asyncio.get_running_loop().create_future()
+    async def test(self, delivery: Delivery) -> ChannelTest:
+        future: asyncio.Future[ChannelTest] = asyncio.get_running_loop().create_future()
         self._tests.append((delivery, future))
         self._wake.set()
         return await future
@@ -225,7 +225,7 @@ class _Line:
         self._once.discard(delivery.id)
         self._settle(delivery, result, answer)
 
-    async def _try(self, delivery: Delivery, future: "asyncio.Future[Tested]") -> None:
+    async def _try(self, delivery: Delivery, future: "asyncio.Future[ChannelTest]") -> None:
         started = time.monotonic()
         answer: Answer | None = None
         reason: str | None = None
@@ -237,7 +237,7 @@ class _Line:
         log.info("alert channel tested", channel=self._name, reason=reason)
         if not future.done():
             future.set_result(
-                Tested(channel=self._name, delivered=reason is None, answer=answer, reason=reason, took_ms=took)
+                ChannelTest(channel=self._name, delivered=reason is None, answer=answer, reason=reason, took_ms=took)
             )
 
     async def _ask(self, delivery: Delivery) -> Answer | None:

@@ -23,7 +23,7 @@ from .channels.config import ChannelConfig
 from .channels.context import ChannelContext
 from .channels.registry import make_channel
 from .channels.telephone import Dial
-from .deliveries import Tested
+from .deliveries import ChannelTest
 from .desk import AlertDesk, utc_now
 from .engine import AlertEngine
 from .heartbeat import Heartbeat
@@ -216,7 +216,7 @@ class AlertService(Observer):
         Raises AlertRefused (404 unknown, 409 resolved already)."""
         return await self._working().acknowledge(alert_id, by)
 
-    async def test(self, channel: str) -> Tested:
+    async def test(self, channel: str) -> ChannelTest:
         """Send a test over one channel and say what happened. Raises AlertRefused (404 no such channel)."""
         desk = self._working()
         if channel not in self._channels:
