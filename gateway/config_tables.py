@@ -217,7 +217,8 @@ class QualityReportConfig(Table):
     collector: str | None = None
     """SIP URI that the reports go to: `sip:vq@host:port;transport=udp`; None sends none."""
     username: str | None = Field(default=None, min_length=1)
-    """Answers the collector's challenges, with the password; None answers with the account of the call's trunk."""
+    """Answers the collector's challenges, with the password; None: the account of the call's trunk, when the collector
+    is that trunk's own server."""
     password: SecretStr | None = None
 
     @field_validator("collector")

@@ -20,7 +20,7 @@ from ..sip.digest import Credentials
 from ..sip.errors import SipError
 from ..sip.events import PublishEnded
 from ..sip.flow import Flow
-from ..sip.uri import NameAddr
+from ..sip.uri import NameAddr, SipUri
 from ..sip.user_agent import UserAgent
 from .call import Call
 from .config import Config
@@ -64,6 +64,7 @@ class QualityReporter(Observer):
             raise ValueError("no collector")
         self.counts = {"delivered": 0, "failed": 0, "dropped": 0}
         self._collector = table.collector
+        self._host = SipUri.parse(table.collector).host.lower()
         self._credentials: Credentials | None = None
         if table.username is not None and table.password is not None:
             self._credentials = Credentials(table.username, table.password.get_secret_value())
@@ -167,13 +168,19 @@ class QualityReporter(Observer):
                 content_type=CONTENT_TYPE,
                 body=body,
                 now=time.monotonic(),
-                credentials=self._credentials or trunk.credentials,
+                credentials=self._account(trunk),
             )
             return await answer
         except SipError as error:
             return PublishEnded(call_id, 503, str(error))
         finally:
             self._answers.pop(call_id, None)
+
+    def _account(self, trunk: Trunk) -> Credentials | None:
+        """A trunk's own account is for that trunk's server alone: an answer to a stranger's challenge would let the
+        stranger try passwords."""
+        own = self._host in (trunk.config.server.host.lower(), trunk.domain.strip("[]").lower())
+        return self._credentials or (trunk.credentials if own else None)
 
     async def _resolved(self) -> list[Flow]:
         now = time.monotonic()

@@ -128,13 +128,21 @@ class Phone:
 ANN = NameAddr.parse("<sip:ann@example.com>;tag=1")
 
 
-def rig(monkeypatch: pytest.MonkeyPatch, *statuses: int, **table: str) -> tuple[QualityReporter, Phone]:
+def rig(
+    monkeypatch: pytest.MonkeyPatch, *statuses: int, server: str = "192.0.2.1", **table: str
+) -> tuple[QualityReporter, Phone]:
     monkeypatch.setattr(quality_reporter, "RETRY_AFTER", 0.0)
     values = {"collector": "sip:vq@127.0.0.1:5060;transport=udp", **table}
     reporter = QualityReporter(Config(quality_report=values))
     phone = Phone(list(statuses))
     phone.reporter = reporter
-    trunk = SimpleNamespace(name="vonage", from_uri="sip:gw@carrier", credentials=Credentials("gw", "pw"))
+    trunk = SimpleNamespace(
+        name="vonage",
+        from_uri="sip:gw@carrier",
+        domain="carrier",
+        config=SimpleNamespace(server=SimpleNamespace(host=server)),
+        credentials=Credentials("gw", "pw"),
+    )
     dialog = SimpleNamespace(
         id=SimpleNamespace(call_id="a@b", local_tag="1", remote_tag="2"), local=ANN, remote=ANN.with_tag("2")
     )
@@ -151,8 +159,9 @@ async def end_a_call(reporter: QualityReporter, **more: Any) -> None:
         await asyncio.wait(reporter._tasks)
 
 
-async def test_a_report_goes_out_with_the_trunks_account(monkeypatch):
-    reporter, phone = rig(monkeypatch, 200)
+@pytest.mark.parametrize(("server", "account"), [("127.0.0.1", Credentials("gw", "pw")), ("carrier.example", None)])
+async def test_a_report_has_the_trunks_account_only_for_the_trunks_server(monkeypatch, server, account):
+    reporter, phone = rig(monkeypatch, 200, server=server)
     await end_a_call(reporter)
     (sent,) = phone.sent
     assert (sent["from_"], sent["event"], sent["content_type"]) == (
@@ -160,7 +169,7 @@ async def test_a_report_goes_out_with_the_trunks_account(monkeypatch):
         "vq-rtcpxr",
         "application/vq-rtcpxr",
     )
-    assert sent["credentials"] == Credentials("gw", "pw")
+    assert sent["credentials"] == account
     assert [(flow.transport, flow.port, flow.fixed) for flow in sent["targets"]] == [("udp", 5060, True)]
     assert b"LocalAddr: IP=" in sent["body"]
     assert reporter.counts == {"delivered": 1, "failed": 0, "dropped": 0}
