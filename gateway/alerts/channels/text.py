@@ -136,7 +136,7 @@ def _why(alert: Alert) -> list[str]:
         return []
     sentences = [line(alert.verdict.summary)]
     for cause in alert.verdict.causes:
-        name = cause.name.replace("_", " ")
-        evidence = "; ".join(cause.evidence)
-        sentences.append(line(f"{name}, {cause.share * 100:.0f} % of the bad slices" + (f": {evidence}" if evidence else "")))
+        part = f" ({cause.share * 100:.0f} %)" if cause.share < 1 else ""
+        evidence = f": {'; '.join(cause.evidence)}" if cause.evidence else ""
+        sentences.append(line(f"{cause.name.replace('_', ' ')}{part}{evidence}"))
     return sentences

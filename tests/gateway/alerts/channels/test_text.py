@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from support.alert_messages import ALERT_ID, CALLS, CONSOLE, a_delivery, an_alert, resolved
 
+from trunkline.gateway.alerts.alert import Cause, Verdict
 from trunkline.gateway.alerts.channels.base import Action
 from trunkline.gateway.alerts.channels.context import ChannelContext
 from trunkline.gateway.alerts.channels.text import Words, clipped, lasting, line, plain, words
@@ -31,7 +32,7 @@ Firing since 2026-11-21 03:12:44 UTC
 
 Why:
 - the carrier or access network before us: loss on trunk vonage alone
-- carrier, 88 % of the bad slices: loss 6.1 % in 14 of 16 bad slices; on trunk vonage alone
+- carrier (88 %): loss 6.1 % in 14 of 16 bad slices; on trunk vonage alone
 
 Figures:
 - 16 of 51 slices are below R 70
@@ -75,6 +76,14 @@ def test_the_first_word_says_what_it_is(action: Action, title: str, state: str) 
     assert told(action).title.startswith(title)
     assert told(action).state.startswith(state)
     assert told(action).topic == "[edge1] trunk vonage: call quality"
+
+
+def test_each_cause_of_a_mixed_verdict_has_its_share_and_a_whole_one_has_none() -> None:
+    causes = [Cause("carrier", 0.6, ["loss 6 %"]), Cause("way_out", 0.4, [])]
+    mixed = told("trigger", verdict=Verdict(causes=causes, summary="mixed: carrier and way out"))
+    assert mixed.why == ["mixed: carrier and way out", "carrier (60 %): loss 6 %", "way out (40 %)"]
+    host = told("trigger", verdict=Verdict(causes=[Cause("host", 1.0, ["80 ms late"])], summary="this host"))
+    assert host.why == ["this host", "host: 80 ms late"]
 
 
 def test_a_ticket_does_not_shout() -> None:
