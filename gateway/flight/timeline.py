@@ -2,6 +2,7 @@
 reports, speech service events and what was concealed."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -14,7 +15,9 @@ from .file import Flight, leg_of
 from .leg_ring import ANSWERED, CLOSED
 
 CLOSE_S = 1.0
-"""What happens again within this time is one line."""
+"""What happens again within this time is on the same line."""
+LINE_S = 10.0
+"""No line is about a longer time."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -146,19 +149,29 @@ def _rtcp_text(entry: Rtcp, clock_rate: int) -> str:
 
 
 def _in_runs(unix: float, happenings: Iterable[tuple[float, str, int]]) -> Iterator[Line]:
-    """Things of a kind that happen in a row are one line."""
-    name, began, last, count, total = "", 0.0, 0.0, 0, 0
-    for at, what, ms in [*happenings, (float("inf"), "", 0)]:
-        if what == name and at - last <= CLOSE_S and at - began <= 10 * CLOSE_S:
-            last, count, total = at, count + 1, total + ms
-            continue
-        if count:
-            yield Line(unix + began, name, _run_text(count, total, last - began))
-        name, began, last, count, total = what, at, at, 1, ms
+    """Things of a kind that happen soon one after the other are one line."""
+    runs: dict[str, _Run] = {}
+    for at, what, ms in happenings:
+        run = runs.get(what)
+        if run is None or at - run.last > CLOSE_S or at - run.began > LINE_S:
+            if run is not None:
+                yield Line(unix + run.began, what, run.text)
+            run = runs[what] = _Run(at, at)
+        run.last, run.count, run.ms = at, run.count + 1, run.ms + ms
+    for what, run in runs.items():
+        yield Line(unix + run.began, what, run.text)
 
 
-def _run_text(count: int, ms: int, seconds: float) -> str:
-    words = [f"{ms} ms"] if ms else []
-    if count > 1:
-        words.append(f"{count} times in {seconds:.1f} s")
-    return ", ".join(words)
+@dataclass(slots=True)
+class _Run:
+    began: float
+    last: float
+    count: int = 0
+    ms: int = 0
+
+    @property
+    def text(self) -> str:
+        words = [f"{self.ms} ms"] if self.ms else []
+        if self.count > 1:
+            words.append(f"{self.count} times in {self.last - self.began:.1f} s")
+        return ", ".join(words)

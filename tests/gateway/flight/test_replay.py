@@ -39,7 +39,7 @@ def bad_call() -> tuple[CallRecord, LegFlight]:
 
 
 def test_a_bad_call_of_the_lab_counts_the_same_again() -> None:
-    """12 % loss in bursts, jitter, duplicates and reordering both ways."""
+    """24 s: 13 % loss in bursts, jitter, duplicates and reordering both ways, and a barge-in."""
     record, leg = bad_call()
     rows = compare(record, replay(leg))
     assert [row for row in rows if not row.same] == []
