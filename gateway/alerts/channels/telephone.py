@@ -135,5 +135,5 @@ def answer_of(record: CallRecord) -> Answer | None:
 
 
 def heard_out(record: CallRecord) -> bool:
-    """True when the call went as a call should: somebody, or a machine, could hear what was said."""
-    return record.answered_at is not None and record.ended_by in ("agent", "callee")
+    """True when the call was answered, and ended as somebody wanted it to: calling again would tell them nothing new."""
+    return record.answered_at is not None and record.ended_by in ("agent", "callee", "operator")
