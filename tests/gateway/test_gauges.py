@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
+from trunkline.gateway.alerts.gauges import AlertGauges
+from trunkline.gateway.alerts.service import AlertService
+from trunkline.gateway.config import Config
+from trunkline.gateway.config_tables import HepConfig
 from trunkline.gateway.gauges import RecordsGauges, SwitchGauges
+from trunkline.gateway.hep_mirror import HepCounters, HepMirror
 from trunkline.gateway.http import Readiness
 from trunkline.gateway.metrics import Metrics
+from trunkline.gateway.quality_reporter import QualityReportCounters
 from trunkline.gateway.records import RecordsHealth
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +65,9 @@ def metrics(switch: FakeSwitch) -> Metrics:
     metrics = Metrics()
     metrics.watch(SwitchGauges(switch))
     metrics.watch(RecordsGauges(FakeRecords()))
+    metrics.watch(AlertGauges(AlertService(Config())))
+    metrics.watch(HepCounters(HepMirror(HepConfig(collector="udp://127.0.0.1:9060"), "edge", "127.0.0.1")))
+    metrics.watch(QualityReportCounters({}))
     return metrics
 
 
