@@ -135,5 +135,5 @@ def answer_of(record: CallRecord) -> Answer | None:
 
 
 def heard_out(record: CallRecord) -> bool:
-    """True when the call was answered, and ended as somebody wanted it to: calling again would tell them nothing new."""
+    """True when the call was answered, and ended as somebody wanted it to: another would tell nobody more."""
     return record.answered_at is not None and record.ended_by in ("agent", "callee", "operator")

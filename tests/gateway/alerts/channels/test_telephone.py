@@ -31,17 +31,19 @@ from trunkline.sip.events import IncomingInvite
 CONFIG = TelephoneConfig(kind="telephone", to=SecretStr(NUMBER))
 
 
-class NoDial:
-    """Has these trunks, and is not to be asked to call."""
+class FakeDial:
+    """Has these trunks; a call leaves this record, and without one none is to be placed."""
 
-    def __init__(self, up: list[str]) -> None:
+    def __init__(self, up: list[str], record: CallRecord | None = None) -> None:
         self.up = up
+        self.record = record
 
     def trunks_up(self) -> list[str]:
         return self.up
 
     async def announce(self, to: str, trunk: str, announcement: Announcement, ring_s: float) -> CallRecord:
-        raise AssertionError("nobody was to be called")
+        assert self.record is not None, "nobody was to be called"
+        return self.record
 
 
 @pytest.fixture
@@ -178,6 +180,35 @@ async def test_who_does_not_take_the_call_is_not_rung_for_ever(ports: Ports, tmp
     assert pager.records[0].sip_status == 408
 
 
+def after_an_answer(ended_by: str, dtmf: list[str]) -> FakeDial:
+    """A call that was answered, and ended so."""
+    record = CallRecord(
+        id="c1",
+        direction="outbound",
+        started_at="2026-11-21T03:12:45Z",
+        answered_at="2026-11-21T03:12:50Z",
+        ended_by=ended_by,
+        end_reason="media worker lost: killed by signal 9",
+        dtmf=dtmf,
+    )
+    return FakeDial(["a", "b"], record)
+
+
+async def test_a_key_counts_although_the_call_was_cut_off(brief: bytes) -> None:
+    telephone = Telephone("phone", CONFIG, "edge-1", after_an_answer("gateway", ["1"]))
+    assert await telephone.deliver(delivery()) == "acknowledged"
+
+
+async def test_a_call_that_a_dying_worker_cut_off_is_made_again(brief: bytes) -> None:
+    with pytest.raises(DeliveryError, match="phone: trunk a: the call was cut off: media worker lost") as failed:
+        await Telephone("phone", CONFIG, "edge-1", after_an_answer("gateway", [])).deliver(delivery())
+    assert not failed.value.permanent
+
+
+async def test_a_call_that_the_operator_ended_is_not_made_again(brief: bytes) -> None:
+    assert await Telephone("phone", CONFIG, "edge-1", after_an_answer("operator", [])).deliver(delivery()) is None
+
+
 # Trunks
 
 
@@ -229,7 +260,7 @@ async def test_a_trunk_that_says_nothing_leaves_it_to_the_next(
 
 
 async def test_without_a_trunk_nobody_is_called(brief: bytes) -> None:
-    dial = NoDial([])
+    dial = FakeDial([])
     with pytest.raises(DeliveryError, match="phone: no trunk is up") as failed:
         await Telephone("phone", CONFIG, "edge-1", dial).deliver(delivery())
     assert not failed.value.permanent
@@ -288,7 +319,7 @@ async def test_a_page_that_is_not_wanted_any_more_hangs_up(ports: Ports, tmp_pat
 
 @pytest.mark.parametrize("action", ["acknowledge", "resolve"])
 async def test_nobody_is_called_about_what_needs_nobody(action: Action) -> None:
-    assert await Telephone("phone", CONFIG, "edge-1", NoDial(["vonage"])).deliver(delivery(action)) is None
+    assert await Telephone("phone", CONFIG, "edge-1", FakeDial(["vonage"])).deliver(delivery(action)) is None
 
 
 async def test_a_test_really_calls(ports: Ports, tmp_path: Path, brief: bytes) -> None:
