@@ -6,7 +6,8 @@
   to the trunk. Who else is touched is folded into it: a subject whose bad slices are for three quarters those of open
   alerts gets none of its own, and is named in theirs.
 - What this host causes is one alert, too: an open `host` alert takes in those whose verdict says host, and the other
-  way round. A quality alert with another verdict stands beside it.
+  way round. A quality alert with another verdict stands beside it. It is the same with an agent's speech service.
+- Calls fail on a trunk that is down: that is one alert, about the trunk.
 
 An alert is only folded into one of the same severity or a higher one.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from .alert import Alert, Severity
 from .hysteresis import Damper
 from .open_alerts import Key, OpenAlerts
-from .rules import CALLS_NAMED, GATEWAY, Assessment, Description, Level, Symptom, share_of, span
+from .rules import CALLS_NAMED, GATEWAY, Assessment, Description, Level, Subject, Symptom, share_of, span
 from .rules_config import RulesConfig
 from .symptoms import SymptomLog, calls_of
 
@@ -147,19 +148,37 @@ class Arbiter:
         """The open alert that tells of this trouble already."""
         worst = SEVERITIES.index(candidate.severity)
         as_bad = [key for key in self._open if SEVERITIES.index(self._open[key].severity) <= worst]
-        for key in as_bad:
-            if key == Key(candidate.key.rule, GATEWAY):
-                return key
-            if key.rule == "host" and candidate.cause == "host":
-                return key
-            if candidate.key.rule == "host" and _blames_host(self._open[key]):
-                return key
-        theirs = {symptom for key in as_bad for symptom in self._symptoms.get(key, ())}
         ours = candidate.description.symptoms
+        told = self._told_by_rule(candidate, as_bad) or self._told_by_cause(candidate, as_bad)
+        if told is not None:
+            return told
+        theirs = {symptom for key in as_bad for symptom in self._symptoms.get(key, ())}
         if share_of(sum(symptom in theirs for symptom in ours), len(ours)) < COVERED:
             return None
         shared = {key: len(theirs.intersection(self._symptoms.get(key, ()), ours)) for key in as_bad}
         return max(shared, key=lambda key: shared[key])
+
+    def _told_by_rule(self, candidate: _Candidate, opened: Sequence[Key]) -> Key | None:
+        rule, subject = candidate.key
+        everywhere = Key(rule, GATEWAY)
+        if everywhere in opened:
+            return everywhere
+        if rule != "call_failures":
+            return None
+        down = (Key("trunk_down", subject), Key("trunk_down", GATEWAY))
+        return next((key for key in down if key in opened), None)
+
+    def _told_by_cause(self, candidate: _Candidate, opened: Sequence[Key]) -> Key | None:
+        """There is one host, and each agent has one speech service."""
+        cause = candidate.cause
+        if cause not in ("host", "provider"):
+            return None
+        blamed = {key.subject: key for key in opened if _leading(self._open[key]) == cause}
+        if cause == "host" or GATEWAY in blamed:
+            return next(iter(blamed.values()), None)
+        agents = {Subject("agent", symptom.agent) for symptom in candidate.description.symptoms}
+        agents = agents or {candidate.key.subject}
+        return blamed[min(agents)] if agents <= blamed.keys() else None
 
     def _fire(self, candidate: _Candidate, now: float) -> tuple[Key, Description]:
         """Open an alert, or make one that is open worse."""
@@ -238,7 +257,3 @@ def _worst(severities: Collection[Severity]) -> Severity | None:
 def _leading(described: Description | Alert) -> str | None:
     verdict = described.verdict
     return verdict.causes[0].name if verdict and verdict.causes else None
-
-
-def _blames_host(alert: Alert) -> bool:
-    return alert.rule != "host" and _leading(alert) == "host"

@@ -67,6 +67,17 @@ class QualityConfig(Table):
     hold_s: float = Field(default=600.0, ge=0)
     """The alert is over when it has been calm for so long."""
 
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        for rate in self.burn_rates:
+            limit = rate.burn_rate * (1 - self.objective)
+            if limit >= 1:
+                raise ValueError(
+                    f"burn_rate = {rate.burn_rate:g} with objective = {self.objective:g} asks for {100 * limit:.0f} % "
+                    "bad slices: it could never fire; lower the burn rate, or raise the objective"
+                )
+        return self
+
 
 class ShareConfig(Table):
     """A share of calls that show a trouble, within one window."""

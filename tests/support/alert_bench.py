@@ -79,11 +79,11 @@ class Bench:
         self.workers_missing = 0
         self.told: list[Alert] = []
         self.rules = rules or RulesConfig()
-        self.engine = self._engine()
         self._made = 0
+        self._ids = 0
+        self.engine = self._engine()
 
     def _engine(self) -> AlertEngine:
-        self._ids = 0
         return AlertEngine(
             self.rules, self, monotonic=lambda: self.now, timestamp=lambda: self.wall, new_id=self._new_id
         )

@@ -62,6 +62,15 @@ def test_one_trunk_of_two_is_an_alert_about_it():
     assert bench.only().subject == "trunk other"
 
 
+def test_calls_that_fail_on_a_trunk_that_is_down_are_its_trouble(bench):
+    bench.trunks["vonage"] = DOWN
+    bench.run(200)
+    bench.fail(20, "trunk vonage has no address yet")
+    bench.run(5)
+    assert [alert.rule for alert in bench.told] == ["trunk_down"]
+    assert "trunk vonage, too: 100 % of calls fail" in bench.only().detail
+
+
 # Calls
 
 
@@ -552,7 +561,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_whatever_happens_nothing_raises_and_no_alert_is_double(story):
     bench = Bench(trunks="vonage other", agents="reception sales")

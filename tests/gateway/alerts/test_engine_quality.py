@@ -1,6 +1,7 @@
 """The quality rule: burn rates over two windows, its volume guard, its ways in and out, and whose alert it is."""
 
 import pytest
+from pydantic import ValidationError
 from support.alert_bench import Bench, fair, good, host_late, lossy, silent, stuttering, way_out
 
 from trunkline.gateway.alerts.rules_config import BurnRateConfig, QualityConfig, RulesConfig
@@ -189,6 +190,11 @@ def test_fewer_breaks_do_not():
     assert bench.told == []
 
 
+def test_a_burn_rate_that_could_never_fire_is_refused():
+    with pytest.raises(ValidationError, match="asks for 144 % bad slices"):
+        QualityConfig(objective=0.9)
+
+
 # Whose alert it is
 
 
@@ -301,6 +307,19 @@ def test_one_way_audio_and_bad_quality_of_the_same_calls_are_one_alert():
     bench.calls(3, silent(), silent())
     bench.run(30)
     assert len(bench.told) == 1
+
+
+def test_what_one_speech_service_does_is_one_alert():
+    bench = Bench(quick())
+    for _ in range(5):
+        bench.session(bench.call(answered=False), ok=False)
+    bench.run(1)
+    assert bench.only().rule == "provider_errors"
+    bench.calls(12, stuttering(), stuttering())
+    bench.run(1)
+    assert [alert.rule for alert in bench.told] == ["provider_errors"]
+    assert "agent reception, too: 100 % of the audio is bad" in bench.only().detail
+    assert "trunk vonage, too: 100 % of the audio is bad" in bench.only().detail
 
 
 # An alert's life
