@@ -18,6 +18,8 @@ WIDE, NARROW = 880, 328
 """Widths of a plot, CSS pixels."""
 COLUMNS = 600
 """Slices that are drawn; of a longer call neighbours are joined, and the worst of them shows."""
+GAP = 36
+"""Between two panels: for the title of the lower one."""
 MOMENTS = 400
 """Moments that are drawn."""
 SPARK_SLICES = 60
@@ -54,7 +56,7 @@ Points = Sequence[float | None]
 
 def sparkline(received: Points, sent: Points) -> Markup:
     """MOS of the last slices, the newest at the right; nothing is drawn for what was not rated."""
-    width, height = 112, 28
+    width, height = 112, 30
     count = max(len(received), len(sent), 12)
     step = (width - 6) / (count - 1)
 
@@ -97,7 +99,7 @@ def timeline(line: Timeline, length_s: float, width: int, label: Callable[[Momen
     """MOS, jitter, loss and RTT of both directions over one time axis, with what happened marked on all of them.
     `label` says what a moment's detail is shown as."""
     slices = _joined(line.slices)
-    left, right, top = 40, 10, 26
+    left, right, top = 40, 10, 46
     length_s = max(length_s, 10.0, *(part.start_s + part.length_s for part in slices[-1:]))
 
     def x(seconds: float) -> float:
@@ -107,8 +109,8 @@ def timeline(line: Timeline, length_s: float, width: int, label: Callable[[Momen
     y = top
     for panel in _panels(slices, narrow=width < WIDE):
         parts.append(_draw(panel, slices, x, y, width - right))
-        y += panel.height + 24
-    bottom = y - 24
+        y += panel.height + GAP
+    bottom = y - GAP
     axis = _time_axis(length_s, x, bottom, 70 if width >= WIDE else 56)
     marks = _marks(line.moments[:MOMENTS], x, top, bottom, label)
     height = bottom + 34
@@ -156,7 +158,7 @@ def _draw(panel: _Panel, slices: Sequence[Slice], x: Callable[[float], float], t
         return round(top + panel.height * (1 - inside), 1)
 
     lines = [
-        f'<text class="title" x="{left}" y="{top - 8}">{panel.title}<tspan class="unit"> {panel.unit}</tspan></text>'
+        f'<text class="title" x="{left}" y="{top - 11}">{panel.title}<tspan class="unit"> {panel.unit}</tspan></text>'
     ]
     value = panel.least
     while value <= panel.most + 1e-9:

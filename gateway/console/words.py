@@ -57,7 +57,8 @@ class Mask:
         """A sentence in which these numbers may stand."""
         if self.show:
             return text
-        for number in sorted({number for number in numbers if number and len(number) > _DIGITS_LEAST}, key=len)[::-1]:
+        known = {form for number in numbers if number for form in (number, number.removeprefix("+"))}
+        for number in sorted((form for form in known if len(form) > _DIGITS_LEAST), key=len, reverse=True):
             text = text.replace(number, self.number(number))
         return text
 
