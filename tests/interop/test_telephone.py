@@ -115,7 +115,7 @@ async def test_a_baresip_phone_acknowledges(
     assert "INFO" not in pager.requests
 
 
-async def test_a_test_from_the_command_line_really_calls(
+async def test_a_test_from_the_command_line_really_calls_and_prompts_speak_where_no_espeak_ng_is(
     pjsua: Callable[..., PjsuaPhone], programs: Programs, ports: Ports
 ) -> None:
     phone = pjsua()
@@ -123,14 +123,16 @@ async def test_a_test_from_the_command_line_really_calls(
         "trunks__backup": {"peer": f"sip:{HOST}:{phone.port}", "options_interval_s": 0, "codecs": ["PCMA"]},
         "alerts__channels__ana": {"kind": "telephone", "to": "15550177", "trunk": "backup"},
     }
-    async with LabGateway(programs, ports, **tables) as gateway:
+    async with LabGateway(programs, ports, env={"PATH": str(programs.directory)}, **tables) as gateway:
         await gateway.start()
-        pressing = asyncio.create_task(press(phone.dial, phone, "1", after_s=1))
+        pressing = asyncio.create_task(press(phone.dial, phone, "1", after_s=2))
         status, out, _ = await gateway.command("alerts", "test", "ana")
         await pressing
         assert (status, "acknowledged" in out) == (0, True), out
         (record,) = await gateway.ended()
         assert (record["agent"], record["trunk"], record["dtmf"]) == ("alert", "backup", ["1"])
+        await asyncio.to_thread(phone.call_state, "DISCONNECTED")
+        assert spoken_s(phone.recording) > 1
         assert "This is a test." in record["turns"][0]["agent_said"]
         gateway.assert_sound()
         assert "15550177" not in gateway.program.output()
