@@ -25,7 +25,7 @@ from .config import Config, load_config
 from .console.pages import Console
 from .console.watch import CallWatch
 from .errors import CallRefused, ConfigError, GatewayError
-from .flight.recorder import FlightRecorder
+from .flight.recorder import FlightCounters, FlightRecorder
 from .flight.store import flight_store
 from .gauges import RecordsGauges
 from .hep_mirror import HepCounters, HepMirror
@@ -86,6 +86,7 @@ class Application:
         self.switch = Switch(config, self.records, observers)
         self.switch.metrics.watch(RecordsGauges(self.records))
         self.switch.metrics.watch(AlertGauges(self.alerts))
+        self.switch.metrics.watch(FlightCounters(self.flight))
         if self.mirror is not None:
             self.switch.metrics.watch(HepCounters(self.mirror))
         if self.reporter is not None:
@@ -150,6 +151,8 @@ class Application:
         health = self.records.health
         if not health.writable:
             yield f"call records cannot be written: {health.reason}"
+        if self.flight.trouble is not None:
+            yield f"bad calls cannot be kept: {self.flight.trouble}"
         yield from self.alerts.troubles()
 
     def _use(self, outcome: Reload) -> None:

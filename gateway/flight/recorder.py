@@ -7,12 +7,15 @@ by a task of its own, on a thread. What cannot be written is counted and said on
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
 import structlog
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from ...sip.flow import Address, Flow
 from ..errors import FlightError
@@ -65,15 +68,14 @@ class FlightRecorder(Observer):
         self._gateway = gateway
         self._wallclock = wallclock
         self._ladders = Ladders()
-        self._live: dict[str, CallRecord] = {}
-        """Calls that are not over; their records change as they go on."""
         self._unbound: dict[str, CallRecord] = {}
-        """Those of them that have no Call-ID yet: placed ones, before the INVITE."""
+        """Calls that have no Call-ID yet: placed ones, before the INVITE. Their records change as they go on."""
         self._legs: dict[str, list[bytes]] = {}
         self._waiting: deque[_Kept] = deque()
         self._wake = asyncio.Event()
         self._closing = False
-        self._broken = False
+        self.trouble: str | None = None
+        """Why bad calls cannot be kept; None when they can."""
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -127,9 +129,7 @@ class FlightRecorder(Observer):
         """A call begins, or is over."""
         self._bind(record.id, record)
         if record.ended_at is None:
-            self._live[record.id] = record
             return
-        self._live.pop(record.id, None)
         self._unbound.pop(record.id, None)
         legs = self._legs.pop(record.id, [])
         reasons = reasons_to_keep(record)
@@ -211,14 +211,31 @@ class FlightRecorder(Observer):
             self._fails(error)
         else:
             self.kept += 1
-            if self._broken:
-                self._broken = False
+            if self.trouble is not None:
+                self.trouble = None
                 log.info("bad calls are kept again", directory=str(self._store.directory), not_kept=self.failed)
 
     def _fails(self, error: Exception) -> None:
         """Said once, until it works again."""
         self.failed += 1
-        if not self._broken:
-            self._broken = True
-            reason = getattr(error, "strerror", None) or str(error)
-            log.error("bad calls cannot be kept", directory=str(self._store.directory), reason=reason)
+        before, self.trouble = self.trouble, getattr(error, "strerror", None) or str(error)
+        if before is None:
+            log.error("bad calls cannot be kept", directory=str(self._store.directory), reason=self.trouble)
+
+
+class FlightCounters(Collector):
+    """The recorder's own figures."""
+
+    def __init__(self, recorder: FlightRecorder) -> None:
+        self._recorder = recorder
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """One family."""
+        family = CounterMetricFamily("trunkline_flights", "Calls for the flight recorder to keep.", labels=("result",))
+        for result in ("kept", "failed", "dropped"):
+            family.add_metric((result,), getattr(self._recorder, result))
+        yield family
