@@ -114,12 +114,11 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """At most ANSWER_MAX octets; a connection with more on it is not used again."""
+    """At most ANSWER_MAX octets; the session closes a connection that has more on it."""
     answer = bytearray()
     while len(answer) < ANSWER_MAX:
         chunk = await response.content.read(ANSWER_MAX - len(answer))
         if not chunk:
             return bytes(answer)
         answer += chunk
-    response.close()
     return bytes(answer)

@@ -33,6 +33,8 @@ KEY = "0recognisable-routing-key0000000"
 SECRETS = [KEY, "sesame-1recognisable", "sesame-2recognisable", "sesame-3recognisable", "sesame-4recognisable"]
 HTTP = ["pagerduty", "alertmanager", "slack", "webhook"]
 ALL = [*HTTP, "email"]
+GIVE_UP_S = 30.0
+"""A channel that takes longer hangs."""
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TABLE: TypeAdapter[Any] = TypeAdapter(ChannelConfig)
@@ -103,7 +105,8 @@ async def failing(way: Channel) -> DeliveryError:
     logging.getLogger().addHandler(handler)
     try:
         with capture_logs() as logs, pytest.raises(DeliveryError) as caught:
-            await way.deliver(a_delivery("trigger"))
+            async with asyncio.timeout(GIVE_UP_S):
+                await way.deliver(a_delivery("trigger"))
     finally:
         logging.getLogger().removeHandler(handler)
     told = [*traceback.format_exception(caught.value), repr(caught.value), repr(way), repr(logs), *handler.lines]
