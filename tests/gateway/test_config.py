@@ -23,6 +23,7 @@ from trunkline.gateway.config_tables import (
     TrunkConfig,
 )
 from trunkline.gateway.errors import ConfigError
+from trunkline.gateway.flight.config import FlightConfig
 from trunkline.gateway.toml_lines import Lines
 
 EXAMPLE = Path(__file__).parents[2] / "conf" / "trunkline.toml"
@@ -395,6 +396,7 @@ def test_the_reference_names_every_key():
     reference = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     agents = [load_provider(provider).config for provider in providers()]
     tables = [GatewayConfig, SipConfig, RtpConfig, TrunkConfig, RouteConfig, HttpConfig, RecordsConfig, AlertsConfig]
+    tables.append(FlightConfig)
     missing = [
         f"{model.__name__}.{key}"
         for model in [*tables, *agents]
