@@ -12,11 +12,11 @@
 An alert is only folded into one of the same severity or a higher one.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from .alert import Alert, Severity
+from .alert import Alert, Severity, Verdict
 from .hysteresis import Damper
 from .open_alerts import Key, OpenAlerts
 from .rules import CALLS_NAMED, GATEWAY, Assessment, Description, Level, Subject, Symptom, share_of, span
@@ -27,6 +27,8 @@ COVERED = 0.75
 """Share of a subject's bad slices that are those of open alerts, from which on it is folded into them."""
 SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
 """The worst first."""
+EVIDENCE_MOST = 240
+"""Slices, the newest, by which several subjects are judged together."""
 NAMED = 3
 """Subjects that a summary names; of more it gives the number."""
 
@@ -42,7 +44,7 @@ class _Candidate:
 
     @property
     def cause(self) -> str | None:
-        return _leading(self.description)
+        return _leading(self.description.verdict)
 
     @property
     def natural(self) -> bool:
@@ -58,8 +60,6 @@ class Arbiter:
         self._open = opened
         self._log = log
         self._dampers: dict[tuple[Key, Severity], Damper] = {}
-        self._symptoms: dict[Key, list[Symptom]] = {}
-        """The slices behind each open alert."""
         self._standing: dict[Key, Assessment] = {}
         self._groups: dict[str, list[Assessment]] = {}
 
@@ -85,12 +85,10 @@ class Arbiter:
                 self._open.rate(key, severity)
             else:
                 self._open.resolve(key)
-                self._symptoms.pop(key, None)
         told = {key: description for key in self._open if (description := self._description(key, now))}
-        self._symptoms |= {key: description.symptoms for key, description in told.items()}
         notes: dict[Key, list[str]] = defaultdict(list)
         for candidate in self._candidates(wanted):
-            alert = self._covering(candidate)
+            alert = self._told_by_rule(candidate) or self._told_by_cause(candidate) or self._told_by_slices(candidate)
             if alert is None:
                 alert, told[alert] = self._fire(candidate, now)
             if alert != candidate.key:
@@ -142,43 +140,53 @@ class Arbiter:
             for key, severity in wanted.items()
             if severity and key not in self._open and (item := self._standing[key]).levels[severity].enter
         ]
-        return sorted(found, key=lambda each: (SEVERITIES.index(each.severity), not each.natural))
+        # no cause is worked out for those that an open alert of their rule tells of
+        return sorted(
+            found,
+            key=lambda each: (SEVERITIES.index(each.severity), not (self._told_by_rule(each) or each.natural)),
+        )
 
-    def _covering(self, candidate: _Candidate) -> Key | None:
-        """The open alert that tells of this trouble already."""
+    def _as_bad(self, candidate: _Candidate) -> list[Key]:
+        """Open alerts of its severity, or a higher one: only into these it may be folded."""
         worst = SEVERITIES.index(candidate.severity)
-        as_bad = [key for key in self._open if SEVERITIES.index(self._open[key].severity) <= worst]
-        ours = candidate.description.symptoms
-        told = self._told_by_rule(candidate, as_bad) or self._told_by_cause(candidate, as_bad)
-        if told is not None:
-            return told
-        theirs = {symptom for key in as_bad for symptom in self._symptoms.get(key, ())}
-        if share_of(sum(symptom in theirs for symptom in ours), len(ours)) < COVERED:
-            return None
-        shared = {key: len(theirs.intersection(self._symptoms.get(key, ()), ours)) for key in as_bad}
-        return max(shared, key=lambda key: shared[key])
+        return [key for key in self._open if SEVERITIES.index(self._open[key].severity) <= worst]
 
-    def _told_by_rule(self, candidate: _Candidate, opened: Sequence[Key]) -> Key | None:
+    def _told_by_rule(self, candidate: _Candidate) -> Key | None:
+        """There is an alert of its rule about several subjects, or its trunk is down."""
         rule, subject = candidate.key
-        everywhere = Key(rule, GATEWAY)
-        if everywhere in opened:
-            return everywhere
-        if rule != "call_failures":
-            return None
-        down = (Key("trunk_down", subject), Key("trunk_down", GATEWAY))
-        return next((key for key in down if key in opened), None)
+        keys = [Key(rule, GATEWAY)]
+        if rule == "call_failures":
+            keys += [Key("trunk_down", subject), Key("trunk_down", GATEWAY)]
+        opened = self._as_bad(candidate)
+        return next((key for key in keys if key in opened), None)
 
-    def _told_by_cause(self, candidate: _Candidate, opened: Sequence[Key]) -> Key | None:
+    def _told_by_cause(self, candidate: _Candidate) -> Key | None:
         """There is one host, and each agent has one speech service."""
         cause = candidate.cause
         if cause not in ("host", "provider"):
             return None
-        blamed = {key.subject: key for key in opened if _leading(self._open[key]) == cause}
+        blamed = {key.subject: key for key in self._as_bad(candidate) if _leading(self._open[key].verdict) == cause}
         if cause == "host" or GATEWAY in blamed:
             return next(iter(blamed.values()), None)
         agents = {Subject("agent", symptom.agent) for symptom in candidate.description.symptoms}
         agents = agents or {candidate.key.subject}
         return blamed[min(agents)] if agents <= blamed.keys() else None
+
+    def _told_by_slices(self, candidate: _Candidate) -> Key | None:
+        """Its bad slices are bad for open alerts, too."""
+        ours = candidate.description.symptoms
+        opened = self._as_bad(candidate)
+        shared: Counter[Key] = Counter()
+        told = 0
+        for symptom in ours:
+            tellers = [key for key in opened if self._tells_of(key, symptom)]
+            shared.update(tellers)
+            told += bool(tellers)
+        return shared.most_common(1)[0][0] if ours and share_of(told, len(ours)) >= COVERED else None
+
+    def _tells_of(self, key: Key, symptom: Symptom) -> bool:
+        own = (GATEWAY, Subject("trunk", symptom.trunk), Subject("agent", symptom.agent))
+        return key.subject in own and self._log.shows(key.rule, symptom.slice)
 
     def _fire(self, candidate: _Candidate, now: float) -> tuple[Key, Description]:
         """Open an alert, or make one that is open worse."""
@@ -189,7 +197,6 @@ class Arbiter:
                 enter=True, stay=True, now=now, for_s=0, hold_s=candidate.item.hold_s, flapping=self._flapping
             )
         description = candidate.description if key == candidate.key else self._together(key.rule, now)
-        self._symptoms[key] = description.symptoms
         if key in self._open:
             self._open.rate(key, severity)
         else:
@@ -218,8 +225,8 @@ class Arbiter:
         """Several subjects of one rule as one."""
         members = [(item.subject, item.describe()) for item in self._groups[rule] if item.troubled]
         symptoms = {symptom for _, description in members for symptom in description.symptoms}
-        evidence = sorted(symptoms, key=lambda symptom: symptom.at)
-        verdict = self._log.verdict(evidence, now) or next((each.verdict for _, each in members if each.verdict), None)
+        evidence = sorted(symptoms, key=lambda symptom: symptom.at)[-EVIDENCE_MOST:]
+        verdict = self._log.verdict(evidence, now) if evidence else members[0][1].verdict
         kind = "agent" if verdict and verdict.causes and verdict.causes[0].name == "provider" else "trunk"
         named = [member for member in members if member[0].kind == kind] or members
         who = ", ".join(str(subject) for subject, _ in named) if len(named) <= NAMED else f"{len(named)} {kind}s"
@@ -228,7 +235,7 @@ class Arbiter:
             f"{who}: {named[0][1].headline}",
             [f"{subject}: {sentence}" for subject, each in named for sentence in each.detail],
             calls[:CALLS_NAMED],
-            verdict,
+            lambda: verdict,
             evidence,
         )
 
@@ -254,6 +261,5 @@ def _worst(severities: Collection[Severity]) -> Severity | None:
     return min(severities, key=SEVERITIES.index, default=None)
 
 
-def _leading(described: Description | Alert) -> str | None:
-    verdict = described.verdict
+def _leading(verdict: Verdict | None) -> str | None:
     return verdict.causes[0].name if verdict and verdict.causes else None

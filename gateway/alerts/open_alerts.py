@@ -1,7 +1,6 @@
 """The alerts that are open, and what is to be told of them."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -84,7 +83,7 @@ class OpenAlerts:
                 subject=str(key.subject),
                 trunk=key.subject.name if key.subject.kind == "trunk" else None,
                 severity=severity,
-                summary=_summary(key.subject, description),
+                summary=_summary(key.subject, description.headline, description.verdict),
                 verdict=description.verdict,
                 calls=description.calls,
                 started_at=now,
@@ -120,7 +119,7 @@ class OpenAlerts:
                 return
         self._other_cause_since.pop(key, None)
         calls = description.calls or alert.calls
-        summary = _summary(key.subject, replace(description, verdict=verdict))
+        summary = _summary(key.subject, description.headline, verdict)
         if (summary, detail, calls, verdict) != (alert.summary, alert.detail, alert.calls, alert.verdict):
             changed = self._changed(alert, summary=summary, detail=detail, calls=calls, verdict=verdict)
             # what nobody has heard yet is told with its latest figures
@@ -157,10 +156,10 @@ _SHORT: dict[CauseName, str] = {
 }
 
 
-def _summary(subject: Subject, description: Description) -> str:
+def _summary(subject: Subject, headline: str, verdict: Verdict | None) -> str:
     who = "" if subject == GATEWAY else f"{subject}: "
-    names = _names(description.verdict)
+    names = _names(verdict)
     if not names:
-        return f"{who}{description.headline}"
+        return f"{who}{headline}"
     causes = " and ".join(_SHORT[name] for name in names)
-    return f"{who}{description.headline}; cause: {'mixed, ' if len(names) > 1 else ''}{causes}"
+    return f"{who}{headline}; cause: {'mixed, ' if len(names) > 1 else ''}{causes}"

@@ -5,10 +5,11 @@ A rule says what it sees; whether that is an alert, and whose, the arbiter decid
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from ..record import Slice
-from .alert import Severity, Verdict
+from .alert import CauseName, Severity, Verdict
 from .rules_config import RuleName, RulesConfig, ShareConfig
 from .state import GatewayState
 from .watched_call import WatchedCall
@@ -56,9 +57,15 @@ class Symptom:
     far_end: str
     """The caller's or callee's number."""
     slice: Slice
+    blamed: dict[tuple[int, bool], set[CauseName]] = field(default_factory=dict[tuple[int, bool], set[CauseName]])
+    """Its causes once they are worked out (verdict.py), by the limits that were used."""
 
 
-@dataclass(slots=True)
+def no_verdict() -> None:
+    """For what needs no cause: it says it all itself."""
+
+
+@dataclass
 class Description:
     """What is told of a subject that is in trouble."""
 
@@ -67,9 +74,15 @@ class Description:
     detail: list[str] = field(default_factory=list[str])
     calls: list[str] = field(default_factory=list[str])
     """The newest first, ten at most."""
-    verdict: Verdict | None = None
+    judge: Callable[[], Verdict | None] = no_verdict
+    """Asked once, and only if somebody wants to know."""
     symptoms: list[Symptom] = field(default_factory=list[Symptom])
-    """The slices behind it, by which two alerts are seen to be about the same calls."""
+    """The slices behind it."""
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """Why."""
+        return self.judge()
 
 
 class Level(NamedTuple):

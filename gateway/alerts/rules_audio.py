@@ -5,7 +5,7 @@ from math import inf
 
 from ...rtp.emodel import mos
 from ..record import Slice
-from .alert import Severity
+from .alert import Severity, Verdict
 from .rules import (
     Assessment,
     Description,
@@ -21,9 +21,12 @@ from .rules import (
 )
 from .rules_config import BurnRateConfig, RulesConfig, ShareConfig
 from .state import GatewayState
-from .symptoms import SymptomLog, calls_of, dead, echoes
+from .symptoms import SymptomLog, calls_of
 from .watched_call import WatchedCall
 from .windows import Tallies
+
+REJUDGE_S = 5.0
+"""Seconds for which a verdict stands: it is worth more than a moment's work."""
 
 _SLICES, _BAD, _POOR, _CALLS = range(4)
 _ALL, _SHOWING = range(2)
@@ -35,17 +38,29 @@ class AudioRule(Rule):
     def __init__(self, rules: RulesConfig, log: SymptomLog) -> None:
         self._rules = rules
         self._log = log
+        self._verdicts: dict[Subject, tuple[float, Verdict | None]] = {}
+        """The latest verdicts, and when they were given."""
 
     def use(self, rules: RulesConfig) -> None:
         self._rules = rules
 
+    def forget_others(self, known: Collection[Subject]) -> None:
+        self._verdicts = {subject: verdict for subject, verdict in self._verdicts.items() if subject in known}
+
     def _shows(self, part: Slice) -> bool:
         """Whether a slice shows this rule's trouble."""
-        raise NotImplementedError
+        return self._log.shows(self.name, part)
 
     def _described(self, subject: Subject, since: float, now: float, headline: str, detail: list[str]) -> Description:
         symptoms = self._log.of(subject, since, self._shows)
-        return Description(headline, detail, calls_of(symptoms), self._log.verdict(symptoms, now), symptoms)
+
+        def judge() -> Verdict | None:
+            before = self._verdicts.get(subject)
+            if before is None or now - before[0] >= REJUDGE_S:
+                before = self._verdicts[subject] = now, self._log.verdict(symptoms, now)
+            return before[1]
+
+        return Description(headline, detail, calls_of(symptoms), judge, symptoms)
 
 
 class Quality(AudioRule):
@@ -67,10 +82,8 @@ class Quality(AudioRule):
         self._tallies.use(self._spans)
 
     def forget_others(self, known: Collection[Subject]) -> None:
+        super().forget_others(known)
         self._tallies.keep(known)
-
-    def _shows(self, part: Slice) -> bool:
-        return self._log.bad(part)
 
     def _poor(self, part: Slice) -> bool:
         """Not good enough to be called well again."""
@@ -161,6 +174,7 @@ class ShareRule(AudioRule):
         self._tallies.use([self._config.window_s])
 
     def forget_others(self, known: Collection[Subject]) -> None:
+        super().forget_others(known)
         self._tallies.keep(known)
 
     def _count(self, call: WatchedCall, field: int, now: float) -> None:
@@ -203,9 +217,6 @@ class OneWayAudio(ShareRule):
     def _config(self) -> ShareConfig:
         return self._rules.one_way_audio
 
-    def _shows(self, part: Slice) -> bool:
-        return dead(part)
-
     def answered(self, call: WatchedCall, now: float) -> None:
         self._count(call, _ALL, now)
 
@@ -226,9 +237,6 @@ class Echo(ShareRule):
     @property
     def _config(self) -> ShareConfig:
         return self._rules.echo
-
-    def _shows(self, part: Slice) -> bool:
-        return echoes(part)
 
     def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
         if part.echo is None:

@@ -198,7 +198,9 @@ class Latency(Rule):
         detail = [f"{share} {limits}, in {sums[_SLOW_CALLS]} calls"]
         since = now - config.window_s
         headline = f"one {self._what} in twenty takes more than {worst:g} s"
-        return Description(headline, detail, self._slow.calls(subject, since), self._host.or_service(headline, now))
+        return Description(
+            headline, detail, self._slow.calls(subject, since), lambda: self._host.or_service(headline, now)
+        )
 
 
 class TurnLatency(Latency):
@@ -310,6 +312,5 @@ class ProviderErrors(Rule):
             summary=f"the speech service ({provider}): {evidence[0]} {within}",
         )
         detail = [f"{sentence} {within}" for sentence in evidence]
-        return Description(
-            headline, [*detail, *self._failures.reasons(subject, since)], self._failures.calls(subject, since), verdict
-        )
+        detail += self._failures.reasons(subject, since)
+        return Description(headline, detail, self._failures.calls(subject, since), lambda: verdict)

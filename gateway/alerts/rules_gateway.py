@@ -143,4 +143,5 @@ class Host(Rule):
 def _description(said: list[str]) -> Description:
     headline = said[0] if said else "this host is in trouble"
     cause = Cause(name="host", share=1.0, evidence=said or [headline])
-    return Description(headline, said, verdict=Verdict(causes=[cause], summary=f"this host: {headline}"))
+    verdict = Verdict(causes=[cause], summary=f"this host: {headline}")
+    return Description(headline, said, judge=lambda: verdict)

@@ -16,20 +16,11 @@ from .windows import Tallies
 
 KEPT = 120
 """Slices of each subject."""
+AUDIO_RULES = ("quality", "one_way_audio", "echo")
 COMPARED_S = 1800.0
 """Trunks are compared by their slices of the last half hour."""
 
 _SLICES, _BAD, _LATE, _LATE_BAD = range(4)
-
-
-def dead(part: Slice) -> bool:
-    """True when media that were due did not come, for a while at least."""
-    return part.received.dead or part.sent.dead
-
-
-def echoes(part: Slice) -> bool:
-    """True when the agent's own speech came back."""
-    return part.echo is not None and part.echo >= ECHO_FROM
 
 
 class SymptomLog:
@@ -49,19 +40,27 @@ class SymptomLog:
         self._kept = {subject: kept for subject, kept in self._kept.items() if subject in known}
         self._trunks.keep(known)
 
-    def bad(self, part: Slice) -> bool:
-        """R below 70 or no media in either direction, or the agent's speech broke too often."""
-        return part.received.bad or part.sent.bad or part.underruns >= self._bad_underruns
+    def shows(self, rule: str, part: Slice) -> bool:
+        """Whether a slice shows the trouble of a rule of what is heard; False for the other rules."""
+        match rule:
+            case "quality":
+                return part.received.bad or part.sent.bad or part.underruns >= self._bad_underruns
+            case "one_way_audio":
+                return part.received.dead or part.sent.dead
+            case "echo":
+                return part.echo is not None and part.echo >= ECHO_FROM
+            case _:
+                return False
 
     def add(self, call: WatchedCall, part: Slice, now: float) -> None:
         """A slice ended: it is counted, and kept when it shows trouble."""
         trunk, agent = Subject("trunk", call.trunk), Subject("agent", call.agent)
-        bad, late = self.bad(part), host_late(part)
+        bad, late = self.shows("quality", part), host_late(part)
         self._trunks.add(trunk, _SLICES, now)
         for field, counts in ((_BAD, bad), (_LATE, late), (_LATE_BAD, late and bad)):
             if counts:
                 self._trunks.add(trunk, field, now)
-        if not (bad or dead(part) or echoes(part)):
+        if not any(self.shows(rule, part) for rule in AUDIO_RULES):
             return
         symptom = Symptom(now, call.id, call.trunk, call.agent, call.record.provider or "", call.far_end, part)
         for subject in (trunk, agent):

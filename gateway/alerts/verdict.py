@@ -35,10 +35,9 @@ def judge(symptoms: Sequence[Symptom], trunks: Mapping[str, Traffic], bad_underr
     `[alerts.rules.quality]`."""
     by_cause: dict[CauseName, list[Symptom]] = {}
     alone: Counter[CauseName] = Counter()
-    unknown: set[CauseName] = {"unknown"}
     blame_little = _lateness_tells({symptom.trunk for symptom in symptoms}, trunks)
     for symptom in symptoms:
-        blamed = causes_of(symptom.slice, bad_underruns, blame_little=blame_little) or unknown
+        blamed = _blamed(symptom, bad_underruns, blame_little)
         for name in blamed:
             by_cause.setdefault(name, []).append(symptom)
         if len(blamed) == 1:
@@ -55,6 +54,14 @@ def judge(symptoms: Sequence[Symptom], trunks: Mapping[str, Traffic], bad_underr
         elif name != "unknown":
             causes[0].evidence.append(f"besides, {NAMES[name]} in {len(explained)} of {total} bad slices")
     return Verdict(causes=causes, summary=_summary(causes, symptoms))
+
+
+def _blamed(symptom: Symptom, bad_underruns: int, blame_little: bool) -> set[CauseName]:
+    known = symptom.blamed.get((bad_underruns, blame_little))
+    if known is None:
+        known = causes_of(symptom.slice, bad_underruns, blame_little=blame_little) or {"unknown"}
+        symptom.blamed[bad_underruns, blame_little] = known
+    return known
 
 
 def _lateness_tells(names: Collection[str], trunks: Mapping[str, Traffic]) -> bool:

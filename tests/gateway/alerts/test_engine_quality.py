@@ -209,6 +209,15 @@ def test_the_agents_of_a_bad_trunk_have_no_alert_of_their_own():
     assert "agent sales, too: 100 % of the audio is bad" in alert.detail
 
 
+def test_ten_agents_of_a_bad_trunk_have_none_though_each_has_more_evidence_than_is_kept():
+    bench = Bench(quick(), agents=" ".join(f"agent{number}" for number in range(10)))
+    for _ in range(3):
+        for agent in bench.agents:
+            bench.calls(12, *[lossy()] * 5, agent=agent)
+        bench.run(5)
+    assert [alert.subject for alert in bench.told] == ["trunk vonage"]
+
+
 def test_the_trunk_of_a_bad_provider_has_no_alert_of_its_own():
     bench = Bench(quick(), trunks="vonage other")
     for trunk in ("vonage", "other"):
@@ -353,7 +362,8 @@ def test_another_cause_is_told_once_it_has_settled():
     bench.calls(12, lossy(), lossy())
     bench.run(1)
     bench.calls(12, *[way_out()] * 9)
-    assert bench.run(60) == []
+    # judged anew after 5 s, settled 60 s later
+    assert bench.run(64) == []
     (changed,) = bench.run(1)
     assert changed.verdict is not None
     assert [cause.name for cause in changed.verdict.causes] == ["way_out"]
