@@ -292,6 +292,7 @@ def latencies(turns: Sequence[Turn], width: int) -> Markup | None:
         lines.append(f'<path class="grid" d="M{left} {y(value)}H{width - right}"/>')
         lines.append(f'<text class="tick" x="{left - 6}" y="{y(value) + 4}">{value:,.0f}</text>')
         value += step
+    lines.append(f'<path class="limit" d="M{left} {y(SLOW_TURN_MS)}H{width - right}"/>')
     for position, (index, latency, _) in enumerate(measured):
         x = left + room * (position + 0.5)
         slow = "slow" if latency > SLOW_TURN_MS else "prompt"
@@ -303,7 +304,6 @@ def latencies(turns: Sequence[Turn], width: int) -> Markup | None:
             lines.append(f'<text class="value" x="{x:.1f}" y="{y(latency) - 5}">{latency:,.0f}</text>')
         if room >= 18 or position % (int(18 / room) + 1) == 0:
             lines.append(f'<text class="time" x="{x:.1f}" y="{bottom + 16}">{index}</text>')
-    lines.append(f'<path class="limit" d="M{left} {y(SLOW_TURN_MS)}H{width - right}"/>')
     lines.append(f'<text class="limit" x="{width - right}" y="{y(SLOW_TURN_MS) - 4}">{SLOW_TURN_MS:,.0f}</text>')
     name = "wide" if width >= WIDE else "narrow"
     size = f'viewBox="0 0 {width} {bottom + 24}" width="{width}" height="{bottom + 24}"'

@@ -30,12 +30,8 @@ class View:
 def whole(view: View) -> dict[str, Any]:
     """The message for a page of which nothing is known."""
     rows = {name: {key: row.html() for key, row in entries.items()} for name, entries in view.lists.items()}
-    return {
-        "set": dict(view.parts),
-        "rows": rows,
-        "order": {name: list(entries) for name, entries in view.lists.items()},
-        "over": view.over,
-    }
+    order = {name: list(entries) for name, entries in view.lists.items()}
+    return {"set": dict(view.parts), "rows": rows, "order": order} | ({"over": True} if view.over else {})
 
 
 def changes(old: View, new: View) -> dict[str, Any]:

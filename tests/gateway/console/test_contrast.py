@@ -14,8 +14,8 @@ TEXTS = ("text", "muted", "link", "good", "fair", "poor", "received", "sent")
 FILLED = (("button-text", "button"), ("danger-text", "danger"))
 DRAWN = ("edge", "focus", "received", "sent", "good", "fair", "poor", "danger", "button", "muted", "text")
 """Lines, borders and signs that carry meaning: 3 to 1 (WCAG 1.4.11)."""
-DECORATION = {"line"}
-"""Rules between rows and grid lines of plots, which nobody has to see."""
+DECORATION = {"line", "page"}
+"""Rules between rows, grid lines of plots, and the ground around a word on a plot: nobody has to see them."""
 
 
 def palette(block: str) -> dict[str, str]:
