@@ -54,7 +54,8 @@ class AlertQuery(msgspec.Struct, forbid_unknown_fields=True):
 class Acknowledge(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /api/alerts/{id}/acknowledge."""
 
-    by: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    by: Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+    """Printable: it is shown on terminals, pages and telephones."""
 
 
 class ChannelToTest(msgspec.Struct, forbid_unknown_fields=True):

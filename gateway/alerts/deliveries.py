@@ -200,8 +200,12 @@ class _Line:
             delivery = self.outbox.take(time.monotonic())
             if delivery is None:
                 await self._idle()
-            else:
+                continue
+            try:
                 await self._deliver(delivery)
+            except Exception:  # top frame: a fault of ours delays this delivery, and stops no other
+                log.exception("a delivery failed", channel=self._name)
+                self.outbox.failed(DeliveryError("a fault of the gateway; the log says which"), time.monotonic())
 
     async def _idle(self) -> None:
         due = self.outbox.next_time()

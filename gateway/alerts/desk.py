@@ -49,7 +49,7 @@ class AlertDesk:
         self.ladder = Ladder(config)
         self.deliveries = Deliveries(self, random.SystemRandom())
         self.looked_at = monotonic()
-        """When every rule was last looked at."""
+        """When every rule was last looked at without a fault."""
         self._channels: Mapping[str, Channel] = {}
         self._refreshed: dict[tuple[str, str], float] = {}
         """By channel and alert: when the channel was last told, for those that forget."""
@@ -85,13 +85,16 @@ class AlertDesk:
         self._pass_on()
 
     def look(self) -> None:
-        """Every rule, and whoever has waited long enough."""
-        self.looked_at = now = self._monotonic()
-        self.engine.poll(now)
-        self._take_changes()
-        self.ladder.poll(now, self._clock())
-        self._pass_on()
-        self._refresh(now)
+        """Every rule, and whoever has waited long enough: they are told whatever the rules do."""
+        now = self._monotonic()
+        try:
+            self.engine.poll(now)
+            self.looked_at = now
+        finally:
+            self._take_changes()
+            self.ladder.poll(now, self._clock())
+            self._pass_on()
+            self._refresh(now)
 
     async def acknowledge(self, alert_id: str, by: str) -> Alert:
         """Somebody owns it. Returns when it is stored. Raises AlertRefused."""

@@ -151,11 +151,15 @@ class AlertService(Observer):
         self._beat()
 
     async def _look(self, desk: AlertDesk) -> None:
+        faults = 0
         while True:
             try:
                 desk.look()
+                faults = 0
             except Exception:  # top frame: a fault in one look is no reason to be blind for ever
-                log.exception("the rules of alerts failed")
+                faults += 1
+                if faults in (1, 60):
+                    log.exception("the rules of alerts failed", times=faults)
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _beat(self) -> None:

@@ -200,3 +200,17 @@ def test_the_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyP
 def test_a_broken_notify_socket_disturbs_nobody(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", path)
     notify("READY=1")
+
+
+def test_remarks_end_the_status_line(manager: Manager) -> None:
+    switch = Switch()
+    switch.come_up()
+    remarks: list[str] = []
+    told = Service(switch, tell=manager, ready_within=15.0, now=100.0, remarks=lambda: remarks)
+    told.beat(100.0)
+    manager.take()
+    remarks += ["2 open alerts", "call records cannot be written: disk full"]
+    told.beat(101.0)
+    assert manager.take() == [
+        ("STATUS=taking calls; 0 calls; 1 of 1 trunks up; 2 open alerts; call records cannot be written: disk full",)
+    ]

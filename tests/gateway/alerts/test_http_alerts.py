@@ -128,6 +128,7 @@ async def test_an_alert_is_acknowledged_and_a_channel_tested():
         ("POST", "/api/alerts/a1/acknowledge", {"by": "Ada"}, 409, "is resolved already"),
         ("POST", "/api/alerts/a2/acknowledge", {"by": ""}, 400, "the body is wrong"),
         ("POST", "/api/alerts/a2/acknowledge", {"by": "x" * 101}, 400, "the body is wrong"),
+        ("POST", "/api/alerts/a2/acknowledge", {"by": "A\x1b[2Jda"}, 400, "the body is wrong"),
         ("POST", "/api/alerts/a2/acknowledge", {}, 400, "the body is wrong"),
         ("POST", "/api/alerts/a2/acknowledge", None, 415, "application/json"),
         ("POST", "/api/alerts/test", {"channel": "fax"}, 404, "use one of: pager"),

@@ -1,6 +1,7 @@
 """The alert service: what is stored, what is told, what a restart and a reload do, and what one faulty channel does."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -337,15 +338,56 @@ async def test_a_full_disk_pages_all_the_same_and_is_said(world, monkeypatch):
         await eventually(lambda: "a1" in world.stored().alerts, "the alert to be stored")
 
 
-async def test_a_fault_in_a_rule_is_logged_and_the_next_look_is_taken(world):
+async def test_a_fault_in_a_rule_is_logged_and_the_ladder_climbs_on(world):
+    rungs = [ON_CALL["on_call"][0] | {"ack_timeout_s": 5}, ON_CALL["on_call"][1]]
     with capture_logs() as logs:
-        async with world.running():
-            world.engine.fault = ZeroDivisionError()
-            await eventually(lambda: world.engine.polls > 2, "more looks")
-            world.engine.fault = None
+        async with world.running(on_call=rungs) as service:
             world.engine.fire(an_alert())
             await eventually(lambda: world.channels["pager"].made, "the page")
-    assert any(line["event"] == "the rules of alerts failed" for line in logs)
+            world.engine.fault = ZeroDivisionError()
+            desk = service.desk
+            assert desk is not None
+            desk._monotonic = lambda: time.monotonic() + 5
+            await eventually(lambda: world.channels["phone"].made, "the next person")
+            polls = world.engine.polls
+            await eventually(lambda: world.engine.polls > polls + 5, "more looks")
+    assert [line["event"] for line in logs].count("the rules of alerts failed") == 1
+
+
+async def test_a_fault_of_the_gateway_delays_a_delivery_and_stops_no_other(world):
+    async with world.running() as service:
+        desk = service.desk
+        assert desk is not None
+        sending, faults = desk.sending, [RuntimeError("ours")]
+
+        async def faulty(delivery):
+            if delivery.channel == "pager" and faults:
+                raise faults.pop()
+            await sending(delivery)
+
+        desk.sending = faulty
+        world.engine.fire(an_alert())
+        await eventually(lambda: world.channels["pager"].told == [("trigger", "Ada")], "the second attempt")
+
+
+async def test_the_heartbeat_stops_while_the_rules_are_not_looked_at_or_a_media_clock_stands_still(world, monkeypatch):
+    monkeypatch.setattr(service_module, "BLIND_AFTER_S", 0.2)
+    async with world.running(heartbeat_url="http://127.0.0.1:1/") as service:
+        heartbeat = service.heartbeat
+        assert heartbeat is not None
+        await eventually(lambda: heartbeat.results["failed"], "the first one, which nobody takes")
+        assert heartbeat._sick() is None
+        world.switch.sick = "media clock of media-1 stands still"
+        assert heartbeat._sick() == "media clock of media-1 stands still"
+        world.switch.sick = None
+        world.engine.fault = ZeroDivisionError()
+        await eventually(heartbeat._sick, "the fault to be noticed")
+        assert heartbeat._sick() == "the rules of alerts are not looked at"
+        world.engine.fault = None
+        await eventually(lambda: heartbeat._sick() is None, "the looks to go on")
+        assert service.parts()["heartbeat"] != "sent"
+        service.reload(world.config())
+        assert service.heartbeat is None
 
 
 # Reload
