@@ -247,5 +247,5 @@ def run(config: Config, file: Path) -> int:
         uvloop.run(_serve(config, file))
     except (GatewayError, SipError) as error:
         log.error("gateway cannot start", reason=str(error), file=str(file))
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     return 0

@@ -285,6 +285,7 @@ class _Line:
 
 async def _close(channel: Channel) -> None:
     try:
-        await channel.close()
+        async with asyncio.timeout(STOP_WITHIN_S):
+            await channel.close()
     except Exception as error:  # top frame: what cannot be closed is left
         log.error("alert channel not closed", error=type(error).__name__)

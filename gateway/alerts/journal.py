@@ -21,7 +21,7 @@ COMPACT_FROM = 1024 * 1024
 STORE_WITHIN_S = 2.0
 """Longest that a delivery waits for the disk."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
-CLOSE_WITHIN_S = 5.0
+CLOSE_WITHIN_S = 2.0
 
 log = structlog.get_logger(__name__)
 

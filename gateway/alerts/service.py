@@ -121,16 +121,23 @@ class AlertService(Observer):
     async def _turn(self, earlier: "asyncio.Task[None] | None", channels: dict[str, Channel]) -> None:
         if earlier is not None:
             await earlier
-        await self._turn_off()
-        if self._config.enabled:
-            await self._turn_on(channels)
+        try:
+            await self._turn_off()
+            if self._config.enabled:
+                await self._turn_on(channels)
+        except Exception:  # top frame: the gateway goes on without alerts, and says so in /readyz
+            log.exception("alerts cannot be turned on or off")
 
     async def _turn_on(self, channels: dict[str, Channel]) -> None:
         if self._state is None:
             return
         desk = AlertDesk(self._config, self._make_engine(self._config.rules, self._state), self._state_dir)
         self._channels = channels
-        await desk.start(channels, self._ringing)
+        try:
+            await desk.start(channels, self._ringing)
+        except BaseException:
+            await desk.stop()
+            raise
         self._desk = desk
         if self._watching:
             self._look_at(desk)
