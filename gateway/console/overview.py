@@ -42,6 +42,11 @@ class Standing:
     samples: int
 
     @property
+    def sound(self) -> tuple[float | None, float | None, int, int]:
+        """What its MOS and their line show."""
+        return self.mos_in, self.mos_out, self.slices, self.samples
+
+    @property
     def trouble(self) -> bool:
         """Somebody may hear it."""
         worst = min((mos for mos in (self.mos_in, self.mos_out) if mos is not None), default=POOR_BELOW)
@@ -172,22 +177,22 @@ class Overview:
             figures = self._watch.live.get(call.record.id, NO_FIGURES)
             stands = standing(call, figures)
             known = self._rows.get(call.record.id)
-            rows[call.record.id] = (
-                known if known is not None and known[0] == stands else (stands, self._row(call, stands, figures))
-            )
+            if known is None or known[0] != stands:
+                known = stands, self._row(call, stands, figures, known)
+            rows[call.record.id] = known
         self._rows = rows
         ordered = sorted(rows.items(), key=lambda entry: not entry[1][0].trouble)
         rated = [mos for stands, _ in rows.values() for mos in (stands.mos_in, stands.mos_out) if mos is not None]
         return {f"c-{call_id}": row for call_id, (_, row) in ordered}, min(rated, default=None)
 
-    def _row(self, call: LiveCall, stands: Standing, figures: LiveFigures) -> Row:
+    def _row(self, call: LiveCall, stands: Standing, figures: LiveFigures, known: tuple[Standing, Row] | None) -> Row:
         record, draw = call.record, self._parts.draw
         key = f"c-{record.id}"
-        cells = {
-            f"{key}-s": draw("call_state", stands),
-            f"{key}-k": draw("call_codec", stands),
-            f"{key}-m": draw("call_mos", stands, spark(record, figures)),
-        }
+        if known is not None and known[0].sound == stands.sound:
+            mos = known[1].cells[f"{key}-m"]
+        else:
+            mos = draw("call_mos", stands, spark(record, figures))
+        cells = {f"{key}-s": draw("call_state", stands), f"{key}-k": draw("call_codec", stands), f"{key}-m": mos}
         since = epoch(record.answered_at or record.started_at)
         number = far_number(record)
         return Row(cells, lambda: draw("call_row", key, record, number, since, time.time(), *cells.values()))

@@ -6,7 +6,7 @@ Both directions always differ in dash as well as in colour, and every value is o
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -54,30 +54,43 @@ _NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
 Points = Sequence[float | None]
 
 
+SPARK_WIDTH, SPARK_HEIGHT = 112, 30
+
+
+def _spark_y(mos: float) -> str:
+    inside = (mos - MOS_LEAST) / (MOS_MOST - MOS_LEAST)
+    return f"{round(2 * (SPARK_HEIGHT - 3 - inside * (SPARK_HEIGHT - 6))) / 2:g}"
+
+
+_SPARK_Y = [_spark_y(number / 20) for number in range(int(MOS_MOST * 20) + 1)]
+"""Heights by twentieths of a MOS: hundreds of sparklines are drawn in one step of the switch's loop."""
+
+
 def sparkline(received: Points, sent: Points) -> Markup:
     """MOS of the last slices, the newest at the right; nothing is drawn for what was not rated."""
-    width, height = 112, 30
     count = max(len(received), len(sent), 12)
-    step = (width - 6) / (count - 1)
-
-    def y(mos: float) -> float:
-        return round(height - 3 - (mos - MOS_LEAST) / (MOS_MOST - MOS_LEAST) * (height - 6), 1)
-
-    def line(points: Points, name: str) -> str:
-        first = count - len(points)
-        placed = [(3 + step * (first + index), mos) for index, mos in enumerate(points)]
-        path = ""
-        for known, run in groupby(placed, lambda point: point[1] is not None):
-            if known:
-                steps = [f"{x:.1f} {y(mos or 0)}" for x, mos in run]
-                path += f"M{'L'.join(steps)}" if len(steps) > 1 else f"M{steps[0]}h.1"
-        return f'<path class="{name}" d="{path}"/>' if path else ""
-
-    limit = y(POOR_BELOW)
+    limit = _spark_y(POOR_BELOW)
     return _svg(
-        f'<svg class="spark" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
-        f'<path class="limit" d="M0 {limit}H{width}"/>{line(sent, "sent")}{line(received, "received")}</svg>'
+        f'<svg class="spark" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}" width="{SPARK_WIDTH}" height="{SPARK_HEIGHT}" '
+        f'aria-hidden="true"><path class="limit" d="M0 {limit}H{SPARK_WIDTH}"/>'
+        f"{_spark_line(sent, count, 'sent')}{_spark_line(received, count, 'received')}</svg>"
     )
+
+
+def _spark_line(points: Points, count: int, name: str) -> str:
+    """Points between two of the same height are left out."""
+    step = (SPARK_WIDTH - 6) / (count - 1)
+    left = SPARK_WIDTH - 3 - step * (len(points) - 1)
+    heights = [None if mos is None else _SPARK_Y[min(int(mos * 20), len(_SPARK_Y) - 1)] for mos in points]
+    path, before, last = "", None, len(heights) - 1
+    for index, height in enumerate(heights):
+        if height is not None:
+            if before is None:
+                path += f"M{left + step * index:.0f} {height}h.1"
+            elif height != before or index == last or heights[index + 1] != height:
+                path += f"L{left + step * index:.0f} {height}"
+        before = height
+    return f'<path class="{name}" d="{path}"/>' if path else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,8 +100,12 @@ def test_a_call_of_hours_is_joined_and_its_worst_slice_still_shows():
 def test_a_sparkline_has_both_directions_newest_at_the_right():
     svg = plot.sparkline([4.4, 4.3, 2.0], [4.4, None, 4.4])
     received = next(path.get("d", "") for path in parsed(svg).iter(f"{SVG}path") if path.get("class") == "received")
-    assert re.findall(r"[\d.]+ [\d.]+", received)[-1].startswith("109.0 ")
+    assert re.findall(r"[\d.]+ [\d.]+", received)[-1].startswith("109 ")
     assert classes(svg, "path") == ["limit", "sent", "received"]
+
+
+def test_a_level_sparkline_is_short():
+    assert len(plot.sparkline([4.41] * 60, [4.41] * 60)) < 400
 
 
 def test_slow_turns_stand_out():
