@@ -91,9 +91,9 @@ class Quality(AudioRule):
         return any(stream.bad or (stream.mos or inf) < recovered for stream in (part.received, part.sent))
 
     def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
+        if not self._log.counts(part):
+            return
         bad = self._shows(part)
-        if not bad and part.received.mos is None and part.sent.mos is None:
-            return  # nothing was due (hold), or too little to rate: neither good nor bad
         fields = [_SLICES]
         if bad:
             fields.append(_BAD)

@@ -52,14 +52,19 @@ class SymptomLog:
             case _:
                 return False
 
+    def counts(self, part: Slice) -> bool:
+        """False when nothing was due (hold), or too little to rate: such a slice is neither good nor bad."""
+        rated = part.received.mos is not None or part.sent.mos is not None
+        return rated or self.shows("quality", part)
+
     def add(self, call: WatchedCall, part: Slice, now: float) -> None:
         """A slice ended: it is counted, and kept when it shows trouble."""
         trunk, agent = Subject("trunk", call.trunk), Subject("agent", call.agent)
         bad, late = self.shows("quality", part), host_late(part)
-        self._trunks.add(trunk, _SLICES, now)
-        for field, counts in ((_BAD, bad), (_LATE, late), (_LATE_BAD, late and bad)):
-            if counts:
-                self._trunks.add(trunk, field, now)
+        if self.counts(part):
+            for field, true in ((_SLICES, True), (_BAD, bad), (_LATE, late), (_LATE_BAD, late and bad)):
+                if true:
+                    self._trunks.add(trunk, field, now)
         if not any(self.shows(rule, part) for rule in AUDIO_RULES):
             return
         symptom = Symptom(now, call.id, call.trunk, call.agent, call.record.provider or "", call.far_end, part)
