@@ -27,6 +27,8 @@ from .windows import Tallies
 
 REJUDGE_S = 5.0
 """Seconds for which a verdict stands: it is worth more than a moment's work."""
+EVIDENCE_LEAST = 10
+"""Slices that a verdict is made of, if there are as many."""
 
 _SLICES, _BAD, _POOR, _CALLS = range(4)
 _ALL, _SHOWING = range(2)
@@ -51,8 +53,13 @@ class AudioRule(Rule):
         """Whether a slice shows this rule's trouble."""
         return self._log.shows(self.name, part)
 
-    def _described(self, subject: Subject, since: float, now: float, headline: str, detail: list[str]) -> Description:
-        symptoms = self._log.of(subject, since, self._shows)
+    def _described(
+        self, subject: Subject, window_s: float, fresh_s: float, now: float, headline: str, detail: list[str]
+    ) -> Description:
+        """With the slices of the last `fresh_s`, since these say what is wrong now; but with ten of `window_s`."""
+        symptoms = self._log.of(subject, now - window_s, self._shows)
+        fresh = sum(symptom.at >= now - fresh_s for symptom in symptoms)
+        symptoms = symptoms[-max(fresh, EVIDENCE_LEAST) :]
 
         def judge() -> Verdict | None:
             before = self._verdicts.get(subject)
@@ -151,7 +158,7 @@ class Quality(AudioRule):
             f"calls with a bad slice within {span(rate.long_s)}: {long[_CALLS]} (at least {config.min_calls})",
         ]
         headline = f"{percent(_share(short, _BAD))} of the audio is bad"
-        return self._described(subject, now - rate.long_s, now, headline, detail)
+        return self._described(subject, rate.long_s, rate.short_s, now, headline, detail)
 
 
 def _share(sums: list[int], field: int) -> float:
@@ -202,7 +209,8 @@ class ShareRule(AudioRule):
         limits = f"limit {percent(config.enter_share)}, at least {config.min_calls} calls"
         detail = [f"{showing} of {max(showing, calls)} calls within {span(config.window_s)} ({limits})"]
         share = percent(share_of(showing, calls))
-        return self._described(subject, now - config.window_s, now, f"{share} of calls {self._trouble}", detail)
+        headline = f"{share} of calls {self._trouble}"
+        return self._described(subject, config.window_s, config.window_s, now, headline, detail)
 
     _trouble: str
 

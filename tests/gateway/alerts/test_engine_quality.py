@@ -370,6 +370,18 @@ def test_another_cause_is_told_once_it_has_settled():
     assert changed.id == bench.told[0].id
 
 
+def test_the_verdict_is_about_what_goes_on_now():
+    """An hour ago it was the carrier; what the short window has is the way out."""
+    bench = Bench()
+    bench.calls(12, *[lossy()] * 40)
+    bench.run(1)
+    assert bench.only().verdict.causes[0].name == "carrier"
+    bench.skip(2400)
+    bench.calls(12, *[way_out()] * 5)
+    bench.run(70)
+    assert [cause.name for cause in bench.only().verdict.causes] == ["way_out"]
+
+
 def test_new_figures_alone_are_not_told_but_shown():
     bench = Bench(quick())
     bench.calls(12, lossy(), lossy())
