@@ -37,13 +37,14 @@ class HostSeconds:
             window.add(LOOP_LATE, now)
 
     def worst(self, field: int, now: float) -> tuple[str, int, float]:
-        """The process that is late most often: its name, its late seconds, and their share."""
+        """The process with the most late seconds: its name, how many, and their share. A young process has few:
+        one late one would be all of them."""
         worst = ("", 0, 0.0)
         for process, window in self._windows.items():
             window.advance(now)
             late = window.sums[field]
             share = share_of(late, window.sums[SECONDS])
-            if (share, late) > (worst[2], worst[1]):
+            if (late, share) > worst[1:]:
                 worst = (process, late, share)
         return worst
 

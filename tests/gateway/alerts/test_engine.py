@@ -8,7 +8,7 @@ from support.alert_bench import DOWN, UP, Bench, good, lossy, silent, stuttering
 
 from trunkline.gateway.alerts.alert import ALERT_AGENT, Alert
 from trunkline.gateway.alerts.rules_config import FlappingConfig, RulesConfig, TrunkDownConfig
-from trunkline.gateway.messages import MediaAlarm, SliceEnded
+from trunkline.gateway.messages import MediaAlarm, SliceEnded, WorkerStatus
 from trunkline.gateway.record import Slice, StreamSlice
 from trunkline.gateway.records import RecordsHealth
 
@@ -319,6 +319,16 @@ def test_a_late_clock_pages_and_a_late_loop_is_a_ticket():
         alert = bench.only()
         assert (alert.rule, alert.severity) == ("host", severity)
         assert "media-1" in alert.summary
+
+
+def test_a_young_worker_hides_no_late_one(bench):
+    for second in range(60):
+        bench.worker(clock_late_ms=50.0 if second % 3 == 0 else 1.0)
+        bench.run(1)
+    assert bench.only().severity == "page"
+    bench.engine.on_worker_status("media-2", WorkerStatus(1, 90.0, 0))
+    bench.run(1)
+    assert "media-1" in bench.only().summary
 
 
 def test_a_clock_that_is_late_without_calls_wakes_nobody(bench):
