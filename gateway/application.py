@@ -102,7 +102,7 @@ class Application:
             alerts=self.alerts,
             ladder=self.flight,
         )
-        self.http = AdminServer(config.http, self.switch, self.records, self.reload, console, self.alerts)
+        self.http = AdminServer(config.http, self.switch, self.records, self.reload, console, self.alerts, self.flight)
         self.service = Service(self.switch, remarks=self._remarks)
         self._file = file
 

@@ -1,6 +1,7 @@
 """`trunkline trace` and `trunkline replay`: a kept call on a terminal."""
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,31 @@ import orjson
 import typer
 
 from .config import load_tables
-from .errors import FlightError, RecordsError
+from .errors import CallRefused, FlightError, GatewayError
 from .flight.comparison import Row, compare
 from .flight.file import SUFFIX, Flight, leg_of, read
-from .flight.ladder import ladder_of
+from .flight.ladder import LadderLine, ladder_of
 from .flight.pcap import write_pcap
 from .flight.replay import replay
 from .flight.store import flight_store
-from .flight.timeline import started_at, timeline
-from .flight.trace_view import trace_lines
+from .flight.timeline import Line, record_timeline, started_at, timeline
+from .flight.trace_view import live_lines, trace_lines
+from .http_client import AdminClient
+from .record import CallRecord
+from .records_reader import RecordReader
 
 DIFFERENT = 1
 
 
 def trace(call_id: str, config: Path, pcap: Path | None, as_json: bool) -> None:
-    """Show a kept call, or write it as a capture. `call_id` may be a file's path. Raises GatewayError."""
-    flight = _find(call_id, config)
+    """Show a kept call, or write it as a capture. `call_id` may be a file's path. What is not kept is asked of the
+    running gateway. Raises GatewayError."""
+    flight = _kept(call_id, config)
+    if flight is None:
+        if pcap is not None:
+            raise _not_kept(call_id)
+        _trace_unkept(call_id, config, as_json)
+        return
     if pcap is not None:
         try:
             with pcap.open("wb") as file:
@@ -35,53 +45,72 @@ def trace(call_id: str, config: Path, pcap: Path | None, as_json: bool) -> None:
         if not as_json:
             return
     if as_json:
-        _write(_document(flight))
+        kept, lines = msgspec.to_builtins(flight.header), timeline(flight)
+        _write(_document(kept, flight.record, ladder_of(flight.sip), lines, started_at(flight)))
         return
     for line in trace_lines(flight):
         typer.echo(line)
 
 
-def _find(call_id: str, config: Path) -> Flight:
+def _kept(call_id: str, config: Path) -> Flight | None:
     path = Path(call_id)
     if path.suffix == SUFFIX:
         return read(path)
-    loaded = load_tables(config, "gateway", "flight", "records")
-    store = flight_store(loaded)
-    flight = store.read(call_id)
-    if flight is not None:
-        return flight
-    if asyncio.run(_known(loaded.records_url, call_id)):
-        raise FlightError(
-            f"call {call_id} was not kept: it went well, it is not over, or it had to make room; "
-            'with keep = "all" in [flight] every call is kept'
-        )
-    raise FlightError(f"there is no call {call_id} in {store.directory}, nor in the call records")
+    return flight_store(load_tables(config, "gateway", "flight")).read(call_id)
 
 
-async def _known(url: str, call_id: str) -> bool:
-    from .records_reader import RecordReader
+def _not_kept(call_id: str) -> FlightError:
+    return FlightError(
+        f"call {call_id} was not kept: it went well, it is not over, or it had to make room; "
+        'with keep = "all" in [flight] every call is kept'
+    )
 
+
+def _trace_unkept(call_id: str, config: Path, as_json: bool) -> None:
+    record, ladder = asyncio.run(_ask(call_id, config))
+    if ladder is None:
+        raise _not_kept(call_id)
+    if as_json:
+        start = ladder[0].unix if ladder else 0.0
+        _write(_document(None, record, ladder, record_timeline(record), start))
+        return
+    for line in live_lines(record, ladder):
+        typer.echo(line)
+
+
+async def _ask(call_id: str, config: Path) -> tuple[CallRecord, list[LadderLine] | None]:
+    """The running gateway, or the records when there is none."""
     try:
-        reader = RecordReader(url)
-    except RecordsError:
-        return False
+        async with AdminClient(load_tables(config, "gateway", "http").http) as client:
+            return await client.trace(call_id)
+    except CallRefused as refused:
+        raise FlightError(refused.reason) from None
+    except GatewayError:
+        record = await _recorded(load_tables(config, "gateway", "records").records_url, call_id)
+    if record is None:
+        raise FlightError(f"there is no call {call_id}")
+    return record, None
+
+
+async def _recorded(url: str, call_id: str) -> CallRecord | None:
+    reader = RecordReader(url)
     try:
-        return await reader.get(call_id) is not None
+        return await reader.get(call_id)
     finally:
         await reader.close()
 
 
-def _document(flight: Flight) -> dict[str, Any]:
-    start = started_at(flight)
-    lines = [
-        {"at_s": round(line.unix - start, 6), "what": line.what, "detail": line.detail, "bad": line.bad}
-        for line in timeline(flight)
-    ]
+def _document(
+    kept: Any, record: CallRecord, ladder: Sequence[LadderLine], lines: Iterable[Line], start: float
+) -> dict[str, Any]:
     return {
-        "kept": msgspec.to_builtins(flight.header),
-        "call": msgspec.to_builtins(flight.record),
-        "ladder": msgspec.to_builtins(ladder_of(flight.sip)),
-        "timeline": lines,
+        "kept": kept,
+        "call": msgspec.to_builtins(record),
+        "ladder": msgspec.to_builtins(ladder),
+        "timeline": [
+            {"at_s": round(line.unix - start, 6), "what": line.what, "detail": line.detail, "bad": line.bad}
+            for line in lines
+        ],
     }
 
 

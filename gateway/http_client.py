@@ -11,6 +11,7 @@ import msgspec
 from .addresses import bracketed
 from .config_tables import HttpConfig
 from .errors import CallRefused, ConfigError, GatewayError
+from .flight.ladder import LadderLine
 from .record import CallRecord
 
 POLL_S = 0.5
@@ -60,6 +61,14 @@ class AdminClient:
         except asyncio.CancelledError:
             await self._request("DELETE", path)
             raise
+
+    async def trace(self, call_id: str) -> tuple[CallRecord, list[LadderLine] | None]:
+        """A call and its SIP messages, if it still has them. Raises CallRefused, GatewayError."""
+        body = await self._request("GET", f"/api/calls/{quote(call_id, safe='')}/trace")
+        try:
+            return msgspec.convert(body["call"], CallRecord), msgspec.convert(body["ladder"], list[LadderLine] | None)
+        except (KeyError, msgspec.ValidationError):
+            raise GatewayError(f"what answers at {self._base} is no gateway; check [http] listen") from None
 
     async def reload(self) -> tuple[list[str], list[str]]:
         """Have the gateway read its configuration again: what changed, and what waits for a restart. Raises ConfigError

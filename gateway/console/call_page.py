@@ -6,12 +6,11 @@ from collections.abc import Callable, Hashable, Sequence
 from jinja2 import Environment
 from markupsafe import Markup
 
-from ..flight.ladder import LadderLine
+from ..flight.ladder import LadderLine, SipLadder
 from ..http import LiveCall
 from ..record import CallRecord, Moment
 from . import plot
 from .overview import NO_FIGURES, standing
-from .sources import SipLadder
 from .templates import Parts
 from .view import View
 from .watch import CallWatch

@@ -25,6 +25,7 @@ from aiohttp import web
 
 from ..config_tables import HttpConfig
 from ..errors import GatewayError, RecordsError
+from ..flight.ladder import SipLadder
 from ..http import Gateway, LiveCall, Records
 from ..http_guard import Problem
 from ..record import CallRecord
@@ -32,7 +33,7 @@ from .call_page import CallPage
 from .events import Hub, Render
 from .login import IDLE_S, Attempts, Session, Sessions, knows
 from .overview import Overview
-from .sources import Alerts, SipLadder
+from .sources import Alerts
 from .templates import HERE, environment
 from .view import View
 from .watch import CallWatch

@@ -4,15 +4,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..alerts.alert import Alert
-from ..flight.ladder import LadderLine
-
-
-class SipLadder(Protocol):
-    """The flight recorder, as far as the console reads it."""
-
-    async def ladder(self, call_id: str) -> Sequence[LadderLine] | None:
-        """The SIP messages of a call, live or kept, oldest first; None when nothing is kept of it."""
-        ...
 
 
 class Alerts(Protocol):

@@ -1,7 +1,8 @@
 """The SIP messages of one call, as they are shown: one line for each, with the message behind it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
@@ -46,6 +47,15 @@ class LadderLine(msgspec.Struct, frozen=True, kw_only=True):
     """The whole message without its credentials."""
 
 
+class SipLadder(Protocol):
+    """The flight recorder, for who shows a call's messages."""
+
+    async def ladder(self, call_id: str) -> Sequence[LadderLine] | None:
+        """The SIP messages of a call, live or kept, oldest first; None when nothing is kept of it. Waits for the disk
+        only."""
+        ...
+
+
 def sip_message(
     at: float, received: bool, far: tuple[str, str, int], local: tuple[str, int], data: bytes
 ) -> SipMessage:
@@ -58,13 +68,18 @@ def ladder_of(messages: Iterable[SipMessage]) -> list[LadderLine]:
     return [_line(message) for message in messages]
 
 
+def rfc3339(unix: float) -> str:
+    """A Unix time in UTC with milliseconds."""
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _line(message: SipMessage) -> LadderLine:
     text = message.data.decode("utf-8", "replace")
     head, _, body = text.replace("\r\n", "\n").partition("\n\n")
     first, *headers = head.lstrip("\n").split("\n")
     host = f"[{message.far_host}]" if ":" in message.far_host else message.far_host
     return LadderLine(
-        at=datetime.fromtimestamp(message.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        at=rfc3339(message.at),
         unix=message.at,
         received=message.received,
         far_end=f"{message.transport} {host}:{message.far_port}",

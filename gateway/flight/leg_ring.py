@@ -48,6 +48,8 @@ ENTRY_MAX = 32
 """No entry is longer, but for RTCP."""
 RTCP_MAX = 2048
 """What a datagram can bring."""
+RTCP_EACH_SECOND = 20
+"""Datagrams that come in. One in five seconds is usual; a flood shall not push the packets out."""
 NOTES_MAX = 500
 PARAMETERS_MAX = 100
 """Notes that a replay needs; one for each offer/answer."""
@@ -79,6 +81,8 @@ class LegRing:
         "_received_sequence",
         "_received_source",
         "_received_timestamp",
+        "_rtcp_count",
+        "_rtcp_since",
         "_sent",
         "_sent_sequence",
         "_sent_timestamp",
@@ -104,6 +108,8 @@ class LegRing:
         self._notes: deque[Note] = deque(maxlen=NOTES_MAX)
         self._parameters: deque[Note] = deque(maxlen=PARAMETERS_MAX)
         self._numbered = 0
+        self._rtcp_since = 0.0
+        self._rtcp_count = 0
         self._received_source: Address | None = None
         self._begin(bytearray(CHUNK))
 
@@ -228,7 +234,10 @@ class LegRing:
 
     def rtcp_received(self, data: bytes, source: Address, now: float) -> None:
         """One compound, or what was sent as one (rtp.tap.Tap)."""
-        if len(data) <= RTCP_MAX:
+        if now - self._rtcp_since >= 1.0:
+            self._rtcp_since, self._rtcp_count = now, 0
+        self._rtcp_count += 1
+        if self._rtcp_count <= RTCP_EACH_SECOND and len(data) <= RTCP_MAX:
             number = self._sources.get(source)
             if number is None:
                 last = self._received_source

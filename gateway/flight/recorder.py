@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import msgspec
 import structlog
@@ -24,7 +23,7 @@ from ..observer import Observer
 from ..record import CallRecord
 from .config import FlightConfig
 from .file import Flight, Header
-from .ladder import LadderLine, ladder_of, sip_message
+from .ladder import LadderLine, ladder_of, rfc3339, sip_message
 from .ladders import Ladders, sip_call_id
 from .store import FlightStore
 from .verdict import KEEP_ALL, KEEP_NONE, reasons_to_keep
@@ -136,7 +135,7 @@ class FlightRecorder(Observer):
         if not reasons and self._keep == KEEP_ALL:
             reasons = ["every call is kept"]
         if not reasons and legs:
-            reasons = ["the media leg found it bad"]
+            reasons = ["a media leg went wrong"]
         if self._keep != KEEP_NONE and reasons:
             self._keep_call(_Kept(record, reasons, legs, time.monotonic() + LINGER_S))
         self._ladders.ended(record.id)
@@ -197,7 +196,7 @@ class FlightRecorder(Observer):
             header=Header(
                 call_id=kept.record.id,
                 gateway=self._gateway,
-                kept_at=datetime.fromtimestamp(self._wallclock(), UTC).isoformat(timespec="milliseconds"),
+                kept_at=rfc3339(self._wallclock()),
                 reasons=kept.reasons,
                 sip_dropped=ladder.dropped if ladder is not None else 0,
             ),

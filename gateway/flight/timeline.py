@@ -36,8 +36,18 @@ def timeline(flight: Flight) -> list[Line]:
     lines = [line for leg in legs for line in _leg_lines(leg)]
     answered = _answered_at(flight.record, legs)
     if answered is not None:
-        lines += _record_lines(flight.record, answered)
+        # the leg's own notes say more of these
+        noted = ("dead", "alive", "reconnected", "codec") if legs else ()
+        lines += _record_lines(flight.record, answered, noted)
     return sorted(lines, key=lambda line: line.unix)
+
+
+def record_timeline(record: CallRecord) -> list[Line]:
+    """What the record alone has, oldest first."""
+    answered = _unix(record.answered_at)
+    if answered is None:
+        return []
+    return sorted(_record_lines(record, answered), key=lambda line: line.unix)
 
 
 def started_at(flight: Flight) -> float:
@@ -65,13 +75,12 @@ def _unix(text: str | None) -> float | None:
 # The record
 
 
-def _record_lines(record: CallRecord, answered: float) -> Iterator[Line]:
+def _record_lines(record: CallRecord, answered: float, without: tuple[str, ...] = ()) -> Iterator[Line]:
     for slice_ in record.timeline.slices:
         end = answered + slice_.start_s + slice_.length_s
         yield Line(end, "slice", _slice_text(slice_), slice_.received.bad or slice_.sent.bad)
     for moment in record.timeline.moments:
-        # the leg's own notes say more of these
-        if moment.kind not in ("dead", "alive", "reconnected", "codec"):
+        if moment.kind not in without:
             yield Line(answered + moment.at_s, moment.kind, moment.detail)
 
 

@@ -1,10 +1,11 @@
 """A kept call on a terminal: the SIP ladder, and what happened."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from ..record import CallRecord
 from .file import Flight
 from .ladder import LadderLine, ladder_of
-from .timeline import Line, started_at, timeline
+from .timeline import Line, record_timeline, started_at, timeline
 
 WIDTH = 58
 """Of an arrow with its label."""
@@ -12,20 +13,34 @@ WIDTH = 58
 
 def trace_lines(flight: Flight) -> Iterator[str]:
     """The whole page. Raises FlightError."""
-    record, header = flight.record, flight.header
-    start = started_at(flight)
-    yield f"call {record.id}, {record.direction}, from {record.from_ or '-'} to {record.to or '-'}"
-    yield f"trunk {record.trunk or '-'}, agent {record.agent or '-'}, codec {record.codec or '-'}"
-    yield f"began {record.started_at}, ended by {record.ended_by or '-'}: {record.end_reason or '-'}"
+    header, start = flight.header, started_at(flight)
+    yield from _heading(flight.record)
     yield f"kept because: {'; '.join(header.reasons)}"
     yield ""
     yield from ladder_lines(ladder_of(flight.sip), start)
     if header.sip_dropped:
         yield f"({header.sip_dropped} messages in between had to make room)"
     yield ""
-    if not flight.legs and record.answered_at is not None:
-        yield "the media part was lost with its worker, or the call was good until its record was written"
+    if not flight.legs and flight.record.answered_at is not None:
+        yield "(nothing of its media was kept: they are lost with their worker)"
     yield from timeline_lines(timeline(flight), start)
+
+
+def live_lines(record: CallRecord, ladder: Sequence[LadderLine]) -> Iterator[str]:
+    """The page of a call that is not kept, as the running gateway has it."""
+    start = ladder[0].unix if ladder else 0.0
+    yield from _heading(record)
+    yield "not kept: from the running gateway, without its packets"
+    yield ""
+    yield from ladder_lines(ladder, start)
+    yield ""
+    yield from timeline_lines(record_timeline(record), start)
+
+
+def _heading(record: CallRecord) -> Iterator[str]:
+    yield f"call {record.id}, {record.direction}, from {record.from_ or '-'} to {record.to or '-'}"
+    yield f"trunk {record.trunk or '-'}, agent {record.agent or '-'}, codec {record.codec or '-'}"
+    yield f"began {record.started_at}, ended by {record.ended_by or '-'}: {record.end_reason or '-'}"
 
 
 def ladder_lines(ladder: Iterable[LadderLine], start: float) -> Iterator[str]:

@@ -21,7 +21,7 @@ def reasons_to_keep(record: CallRecord) -> list[str]:
     ):
         if bad:
             reasons.append(f"{name}: {bad} bad slice{'' if bad == 1 else 's'} of {len(slices)}")
-        elif _low(part):
+        elif low(part):
             reasons.append(f"{name}: MOS fell to {part.mos_min}")
         if dead:
             reasons.append(f"{name}: dead")
@@ -40,5 +40,6 @@ def _dead(record: CallRecord, direction: str) -> bool:
     return any(alarm.get("direction") == direction and alarm.get("dead") for alarm in record.alarms)
 
 
-def _low(part: Received | Sent) -> bool:
+def low(part: Received | Sent) -> bool:
+    """Whether the worst score of a direction is that of a bad slice."""
     return part.mos_min is not None and part.mos_min < GOOD_FROM

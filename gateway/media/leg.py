@@ -35,7 +35,7 @@ from ...rtp.telephone_event import EventSender
 from ..bridges.base import Bridge
 from ..flight.entries import MEDIA
 from ..flight.leg_ring import ANSWERED, CLOSED, LegRing, sealed
-from ..flight.verdict import KEEP_ALL, KEEP_BAD
+from ..flight.verdict import KEEP_ALL, KEEP_BAD, low
 from ..messages import (
     CodecSpec,
     Dtmf,
@@ -239,15 +239,15 @@ class MediaLeg:
         if self._recorder is not None:
             await self._recorder.close()
             report.recording = self._recorded
-        await self._keep_flight(keep)
+        await self._keep_flight(keep, report.media)
         path = media_path(self._session, self._transport.local_port) if self._session is not None else None
         self._on_fact(LegClosed(self.call_id, report, self.counts(), path))
         await self._conversation.close()
 
-    async def _keep_flight(self, keep: str) -> None:
-        bad = self._flight.bad or (
-            self._slices is not None and bool(self._slices.received.bad or self._slices.sent.bad)
-        )
+    async def _keep_flight(self, keep: str, media: Media) -> None:
+        bad = self._flight.bad or low(media.received) or low(media.sent)
+        if self._slices is not None:
+            bad = bad or self._slices.received.bad + self._slices.sent.bad > 0
         if keep == KEEP_ALL or (keep == KEEP_BAD and bad):
             data = await asyncio.to_thread(sealed, self._flight.flight())
             self._on_fact(FlightRing(self.call_id, data))

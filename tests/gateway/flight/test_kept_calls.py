@@ -39,6 +39,8 @@ class Scene:
     lab: LabGateway
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By caller; of the calls that were refused by Call-ID."""
+    live_trace: tuple[int, str, str] = (0, "", "")
+    """Of the good call, while the gateway ran."""
 
     def path(self, name: str) -> Path:
         return self.lab.state_dir / "flight" / f"{self.records[name]['id']}.tlf"
@@ -143,6 +145,7 @@ async def play(scene: Scene, network: Network) -> None:
         for name in (BAD, GOOD, LOST):
             (scene.records[name],) = [it for it in ended if it["from"] == name]
         (scene.records["out"],) = [it for it in ended if it["direction"] == "outbound"]
+        scene.live_trace = await lab.command("trace", scene.records[GOOD]["id"])
         scene.records["digest"] = {"response": re.search(rb'response="([0-9a-f]+)"', answered[0])[1].decode()}
         await eventually(lambda: scene.path(LOST).exists(), 10, "the last call to be kept")
         lab.assert_sound()
@@ -265,12 +268,13 @@ def test_a_lost_worker_leaves_the_sip(scene: Scene) -> None:
     assert starts[0] == b"INVITE"
     assert b"BYE" in starts
     done = scene.command("trace", flight.header.call_id)
-    assert "lost with its worker" in done.stdout
+    assert "lost with their worker" in done.stdout
     with pytest.raises(FlightError, match="nothing to replay"):
         replay_file(scene.path(LOST), False)
 
 
 def test_a_good_call_is_not_there_and_trace_says_so(scene: Scene) -> None:
+    """No gateway runs any more."""
     for call_id, sentence in {
         scene.records[GOOD]["id"]: "was not kept",
         "019a0000-0000-7000-8000-000000000000": "there is no call",
@@ -279,6 +283,14 @@ def test_a_good_call_is_not_there_and_trace_says_so(scene: Scene) -> None:
         done = scene.command("trace", call_id)
         assert isinstance(done.exception, FlightError)
         assert sentence in str(done.exception)
+
+
+def test_the_running_gateway_has_the_ladder_of_a_good_call(scene: Scene) -> None:
+    status, out, err = scene.live_trace
+    assert (status, err) == (0, "")
+    assert "not kept: from the running gateway" in out
+    assert [line.split()[-1] for line in out.splitlines() if "---" in line][-2:] == ["BYE", "BYE"]
+    assert "turn " in out
 
 
 async def test_the_commands_say_it_in_one_line(scene: Scene) -> None:

@@ -29,6 +29,7 @@ from trunkline.gateway.flight.leg_ring import (
     CHUNK,
     NOTES_MAX,
     PARAMETERS_MAX,
+    RTCP_EACH_SECOND,
     RTCP_MAX,
     SOURCES_MAX,
     LegRing,
@@ -163,6 +164,18 @@ def test_rtcp_comes_back_whole_and_an_oversized_one_not_at_all() -> None:
         Rtcp(101.0, True, 0, 0.0, b"\x80\xc8" + bytes(50)),
         Rtcp(102.0, False, 0, 1_700_000_102.0, b"\x81\xc9" + bytes(30)),
     ]
+
+
+def test_a_flood_of_rtcp_does_not_push_the_packets_out() -> None:
+    it = ring(4 * CHUNK)
+    it.received((0, 1, 160, 7, bytes(160)), A, 101.0)
+    for number in range(5000):
+        it.rtcp_received(b"\x80\xc8" + bytes(1000), B, 101.0 + number / 10_000)
+    it.rtcp_received(b"\x80\xc8\x00\x00", B, 102.5)
+    entries = list(entries_of(it.flight()))
+    assert isinstance(entries[0], Packet)
+    assert entries[-1].at == 102.5
+    assert len(entries) <= 2 + RTCP_EACH_SECOND
 
 
 def test_what_the_service_said_is_kept_by_name() -> None:
