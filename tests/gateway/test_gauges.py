@@ -12,6 +12,7 @@ from trunkline.gateway.alerts.gauges import AlertGauges
 from trunkline.gateway.alerts.service import AlertService
 from trunkline.gateway.config import Config
 from trunkline.gateway.config_tables import HepConfig
+from trunkline.gateway.flight.recorder import FlightCounters
 from trunkline.gateway.gauges import RecordsGauges, SwitchGauges
 from trunkline.gateway.hep_mirror import HepCounters, HepMirror
 from trunkline.gateway.http import Readiness
@@ -68,6 +69,7 @@ def metrics(switch: FakeSwitch) -> Metrics:
     metrics.watch(AlertGauges(AlertService(Config())))
     metrics.watch(HepCounters(HepMirror(HepConfig(collector="udp://127.0.0.1:9060"), "edge", "127.0.0.1")))
     metrics.watch(QualityReportCounters({}))
+    metrics.watch(FlightCounters(SimpleNamespace(kept=0, failed=0, dropped=0)))
     return metrics
 
 
