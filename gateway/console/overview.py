@@ -39,12 +39,11 @@ class Standing:
     loss: int | None
     """Per cent, when it is worth a word."""
     slices: int
-    samples: int
 
     @property
-    def sound(self) -> tuple[float | None, float | None, int, int]:
+    def sound(self) -> tuple[float | None, float | None, int]:
         """What its MOS and their line show."""
-        return self.mos_in, self.mos_out, self.slices, self.samples
+        return self.mos_in, self.mos_out, self.slices
 
     @property
     def trouble(self) -> bool:
@@ -53,11 +52,8 @@ class Standing:
         return bool(self.dead) or worst < POOR_BELOW
 
 
-def mos_now(slices: list[Slice], so_far: float | None, stream: str) -> float | None:
-    """Of the last slice; before the first is complete of the call so far, which is the same."""
-    if not slices:
-        return so_far
-    # the far end's report of a slice may come in the next one
+def of_last_slice(slices: list[Slice], stream: str) -> float | None:
+    """The far end's report of a slice may come in the next one."""
     rated = [mos for part in slices[-2:] if (mos := getattr(part, stream).mos) is not None]
     return rated[-1] if rated else None
 
@@ -66,27 +62,27 @@ def standing(call: LiveCall, figures: LiveFigures) -> Standing:
     """Read off the record and what its worker said last."""
     record = call.record
     slices = record.timeline.slices
-    loss = figures.loss
+    loss, mos_in = figures.loss, figures.mos(record.codec)
+    if mos_in is None and "received" not in figures.dead:
+        mos_in = of_last_slice(slices, "received")
     return Standing(
         state=call.state,
         speaker=call.speaker,
         codec=record.codec,
         answered_at=record.answered_at,
-        mos_in=mos_now(slices, record.media.received.mos_lq, "received"),
-        mos_out=mos_now(slices, record.media.sent.mos_lq, "sent"),
+        mos_in=mos_in,
+        mos_out=of_last_slice(slices, "sent"),
         dead=tuple(sorted(figures.dead)),
         loss=round(100 * loss) if loss is not None and loss >= LOSS_SHOWN else None,
         slices=len(slices),
-        samples=0 if slices else len(figures.received),
     )
 
 
-def spark(record: CallRecord, figures: LiveFigures) -> Markup:
-    """MOS of both directions; of a call without slices second by second."""
-    slices = record.timeline.slices[-plot.SPARK_SLICES :]
-    if not slices:
-        return plot.sparkline(list(figures.received), list(figures.sent))
-    return plot.sparkline([part.received.mos for part in slices], [part.sent.mos for part in slices])
+def spark(record: CallRecord, stands: Standing) -> Markup:
+    """MOS of the last slices, and of what came since."""
+    slices = record.timeline.slices[1 - plot.SPARK_SLICES :]
+    received = [part.received.mos for part in slices]
+    return plot.sparkline([*received, stands.mos_in], [*(part.sent.mos for part in slices), None])
 
 
 class Overview:
@@ -178,24 +174,30 @@ class Overview:
             stands = standing(call, figures)
             known = self._rows.get(call.record.id)
             if known is None or known[0] != stands:
-                known = stands, self._row(call, stands, figures, known)
+                known = stands, self._row(call, stands, known)
             rows[call.record.id] = known
         self._rows = rows
         ordered = sorted(rows.items(), key=lambda entry: not entry[1][0].trouble)
         rated = [mos for stands, _ in rows.values() for mos in (stands.mos_in, stands.mos_out) if mos is not None]
         return {f"c-{call_id}": row for call_id, (_, row) in ordered}, min(rated, default=None)
 
-    def _row(self, call: LiveCall, stands: Standing, figures: LiveFigures, known: tuple[Standing, Row] | None) -> Row:
+    def _row(self, call: LiveCall, stands: Standing, known: tuple[Standing, Row] | None) -> Row:
         record, draw = call.record, self._parts.draw
         key = f"c-{record.id}"
         if known is not None and known[0].sound == stands.sound:
             mos = known[1].cells[f"{key}-m"]
         else:
-            mos = draw("call_mos", stands, spark(record, figures))
-        cells = {f"{key}-s": draw("call_state", stands), f"{key}-k": draw("call_codec", stands), f"{key}-m": mos}
+            mos = draw("call_mos", stands, spark(record, stands))
         since = epoch(record.answered_at or record.started_at)
+        cells = {
+            f"{key}-t": draw("ticking", since, None),
+            f"{key}-s": draw("call_state", stands),
+            f"{key}-k": draw("call_codec", stands),
+            f"{key}-m": mos,
+        }
+        shown = list(cells.values())[1:]
         number = far_number(record)
-        return Row(cells, lambda: draw("call_row", key, record, number, since, time.time(), *cells.values()))
+        return Row(cells, lambda: draw("call_row", key, record, number, draw("ticking", since, time.time()), *shown))
 
 
 def _named(readiness: Readiness, kind: str) -> dict[str, str]:

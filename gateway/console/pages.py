@@ -3,6 +3,8 @@
 | request | answer |
 | --- | --- |
 | GET / | what goes on now |
+| GET /calls?number=&since=&… | search of past calls |
+| GET /calls.csv, /calls.json | what it finds, as a file; numbers are masked here, too |
 | GET /calls/{id} | one call, live or past |
 | GET /calls/{id}/recording | its sound, also in ranges |
 | GET, POST /calls/{id}/hangup | asks; ends it |
@@ -29,10 +31,12 @@ from ..flight.ladder import SipLadder
 from ..http import Gateway, LiveCall, Records
 from ..http_guard import Problem
 from ..record import CallRecord
+from ..record_export import exported
 from .call_page import CallPage
 from .events import Hub, Render
 from .login import IDLE_S, Attempts, Session, Sessions, knows
 from .overview import Overview
+from .search import masked, query_of, search
 from .sources import Alerts
 from .templates import HERE, environment
 from .view import View
@@ -110,6 +114,8 @@ class Console:
             web.get("/events", self._page(self._events)),
             web.get("/alerts", self._page(self._alerts_page)),
             web.post("/alerts/acknowledge", self._form(self._acknowledge)),
+            web.get("/calls", self._page(self._search)),
+            web.get("/calls.{form:csv|json}", self._page(self._export)),
             web.get(call, self._page(self._call)),
             web.get(f"{call}/recording", self._page(self._recording)),
             web.get(f"{call}/hangup", self._page(self._ask_hang_up)),
@@ -271,6 +277,16 @@ class Console:
         response = _see(_local(fields.get("next", "/alerts")))
         response.set_cookie(NAME_COOKIE, quote(by), max_age=NAME_KEPT_S, httponly=True, samesite="Strict", path="/")
         return response
+
+    async def _search(self, request: web.Request, session: Session) -> web.Response:
+        results = await search(request.query, self._records, self._mask)
+        news = View(parts=self._overview.news("Calls"))
+        status = 400 if results.problem else 200
+        return self._render("search.html", status=status, here="/calls", session=session, view=news, results=results)
+
+    async def _export(self, request: web.Request, _session: Session) -> web.StreamResponse:
+        query, form = query_of(request.query), request.match_info["form"]
+        return await exported(request, self._records, query, form, lambda record: masked(record, self._mask), HEADERS)
 
     async def _call(self, request: web.Request, session: Session) -> web.Response:
         live = self._live_call(request.match_info["id"])

@@ -3,10 +3,13 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from heapq import nsmallest
 
 import msgspec
 
+from ...rtp.emodel import Impairment, impairment
+from ...rtp.quality import Counters, score_between
 from ..messages import Fact, LegStatus, MediaAlarm, WorkerStatus
 from ..observer import Observer
 from ..record import CallRecord
@@ -17,42 +20,48 @@ KEPT = 5000
 """Calls of the last hour that are remembered; of more the oldest are forgotten."""
 WORST = 8
 """Calls of the last hour that are shown."""
-FIRST_SLICE_S = 10
-"""Seconds until a call has its first slice: until then its MOS so far is kept, second by second."""
 LOSS_OVER_S = 5
 """Seconds over which the present loss is taken."""
+NOW_S = 10
+"""Seconds over which the present MOS is taken: as long as a slice, but up to now."""
 
 
 class LiveFigures:
     """One live call: what its record does not say."""
 
-    __slots__ = ("_counters", "dead", "received", "sent", "status")
+    __slots__ = ("_counters", "dead")
 
     def __init__(self) -> None:
-        self.received: deque[float | None] = deque(maxlen=FIRST_SLICE_S)
-        """MOS so far, second by second, of the first slice."""
-        self.sent: deque[float | None] = deque(maxlen=FIRST_SLICE_S)
         self.dead: set[str] = set()
         """Directions without media: `received`, `sent`."""
-        self.status: LegStatus | None = None
-        self._counters: deque[tuple[int, int]] = deque(maxlen=LOSS_OVER_S + 1)
+        self._counters: deque[Counters] = deque(maxlen=NOW_S + 1)
 
     def take(self, status: LegStatus) -> None:
         """Once a second."""
         received = status.report.media.received
-        self.status = status
-        self.received.append(received.mos_lq)
-        self.sent.append(status.report.media.sent.mos_lq)
-        gone = received.lost + received.discarded
-        self._counters.append((received.packets + received.lost, gone))
+        self._counters.append(Counters(received.packets + received.lost, received.lost, received.discarded))
 
     @property
     def loss(self) -> float | None:
         """Share of the caller's packets of the last seconds that was lost or late, 0 to 1; None without packets."""
         if len(self._counters) < 2:
             return None
-        (first, lost_then), (last, lost_now) = self._counters[0], self._counters[-1]
-        return min(1.0, max(0, lost_now - lost_then) / (last - first)) if last > first else None
+        begin, end = self._counters[max(-len(self._counters), -LOSS_OVER_S - 1)], self._counters[-1]
+        expected = end.expected - begin.expected
+        missing = end.lost + end.discarded - begin.lost - begin.discarded
+        return min(1.0, max(0, missing) / expected) if expected > 0 else None
+
+    def mos(self, codec: str | None) -> float | None:
+        """Of what came in the last seconds; None of too few packets, and of a codec that cannot be rated."""
+        if codec is None or len(self._counters) < 2:
+            return None
+        score = score_between(_impairment(codec), self._counters[0], self._counters[-1])
+        return round(score.mos, 2) if score is not None else None
+
+
+@lru_cache(maxsize=8)
+def _impairment(codec: str) -> Impairment | None:
+    return impairment(codec)
 
 
 class Ended(msgspec.Struct, frozen=True):

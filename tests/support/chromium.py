@@ -73,20 +73,25 @@ class Page:
 
     async def run(self, expression: str) -> Any:
         """Evaluate JavaScript in the page; its value."""
-        answer = await self.command(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, userGesture=True
-        )
+        answer = await self._evaluate(expression)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    async def _evaluate(self, expression: str) -> dict[str, Any]:
+        return await self.command(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, userGesture=True
+        )
+
     async def until(self, expression: str, timeout_s: float = 15.0) -> Any:
-        """Wait for the first true value of an expression."""
+        """Wait for the first true value of an expression; between two pages it may fail."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while not (value := await self.run(expression)):
+        while True:
+            answer = await self._evaluate(expression)
+            if "exceptionDetails" not in answer and (value := answer["result"].get("value")):
+                return value
             assert loop.time() < deadline, f"after {timeout_s:g} s still not: {expression}"
             await asyncio.sleep(0.05)
-        return value
 
     async def press(self, key: str) -> None:
         """One key, by its name or as text."""

@@ -48,6 +48,7 @@ PEERS = {
         "apt-get install prometheus-alertmanager",
     ),
     "pjsua2": Peer(lambda: importlib.util.find_spec("pjsua2") is not None, "pip install pjsua2-pybind11"),
+    "chromium": Peer(_program("chromium"), "apt-get install chromium"),
     "systemd-analyze": Peer(_program("systemd-analyze"), "apt-get install systemd"),
     "systemd": Peer(Path("/lib/systemd/systemd").exists, "apt-get install systemd"),
     "machine": Peer(can_boot, "run as root where namespaces and overlays may be made (systemd is booted in one)"),

@@ -15,7 +15,7 @@ from trunkline.gateway.http import Readiness
 from trunkline.gateway.messages import LegStatus, MediaAlarm
 from trunkline.gateway.record import Media, MediaReport, Received
 
-PAGES = ("/", "/alerts", f"/calls/{LIVE}", f"/calls/{PAST}", f"/calls/{LIVE}/hangup")
+PAGES = ("/", "/alerts", "/calls", f"/calls/{LIVE}", f"/calls/{PAST}", f"/calls/{LIVE}/hangup")
 
 
 class Checked(HTMLParser):
