@@ -144,10 +144,10 @@ async def test_without_javascript_the_page_says_how_to_refresh_it(programs, tmp_
 async def test_logging_in_and_out(programs, tmp_path):
     async with site(tmp_path, TOKEN) as console, Chromium(programs) as browser:
         page = await browser.open(console.origin + "/alerts")
-        assert await page.run(FOCUS) == "token"
+        await page.until(f"{FOCUS} === 'token'")
         await page.type("wrong")
         await page.press("Enter")
-        await page.until("document.body.innerText.includes('not the token')")
+        await page.until(f"document.body.innerText.includes('not the token') && {FOCUS} === 'token'")
         await page.type(TOKEN)
         await page.press("Enter")
         await page.until("location.pathname === '/alerts' && document.body.dataset.feed === 'live'")
