@@ -63,6 +63,7 @@ async def exported(
     query: RecordQuery,
     form: str,
     shown: Callable[[CallRecord], CallRecord] = lambda record: record,
+    headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     """Every record that the query finds, the newest first, as a file (`form`: csv or json); `shown` may mask it.
 
@@ -70,7 +71,8 @@ async def exported(
     connection with it.
     """
     page = await records.list(PAGE, None, query)
-    response = web.StreamResponse(headers={"Content-Disposition": f'attachment; filename="calls.{form}"'})
+    disposition = {"Content-Disposition": f'attachment; filename="calls.{form}"'}
+    response = web.StreamResponse(headers=dict(headers or {}) | disposition)
     response.content_type = "text/csv" if form == "csv" else "application/json"
     response.charset = "utf-8"
     await response.prepare(request)

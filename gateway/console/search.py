@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -69,23 +70,34 @@ async def search(asked: Mapping[str, str], records: Records, mask: Mask) -> Resu
 
 
 def masked(record: CallRecord, mask: Mask) -> CallRecord:
-    """A record for a file, with what the console hides hidden."""
+    """A record for a file, with what the console hides hidden: the numbers wherever they stand, and the keys."""
     if mask.show:
         return record
-    numbers = (record.from_, record.to)
-    return msgspec.structs.replace(
-        record,
-        from_=record.from_ and mask.number(record.from_),
-        to=record.to and mask.number(record.to),
-        end_reason=record.end_reason and mask.text(record.end_reason, numbers),
-        dtmf=[mask.key(digit) for digit in record.dtmf],
-    )
+    shown = msgspec.convert(_without(msgspec.to_builtins(record), mask, (record.from_, record.to)), CallRecord)
+    shown.from_ = record.from_ and mask.number(record.from_)
+    shown.to = record.to and mask.number(record.to)
+    shown.dtmf = [mask.key(digit) for digit in record.dtmf]
+    for moment in shown.timeline.moments:
+        if moment.kind == "dtmf":
+            moment.detail = mask.key(moment.detail)
+    return shown
+
+
+def _without(value: Any, mask: Mask, numbers: Sequence[str | None]) -> Any:
+    match value:
+        case str():
+            return mask.text(value, numbers)
+        case dict():
+            return {key: _without(item, mask, numbers) for key, item in value.items()}
+        case list():
+            return [_without(item, mask, numbers) for item in value]
+    return value
 
 
 def _line(record: CallRecord, mask: Mask) -> Found:
-    shown = masked(record, mask)
     status = "" if record.answered_at is not None or record.sip_status is None else f"{record.sip_status} "
-    end = f"{status}{shown.end_reason or shown.ended_by or 'not over'}"
+    reason = record.end_reason or record.ended_by or "not over"
+    end = status + mask.text(reason, (record.from_, record.to))
     return Found(
         record.id,
         record.direction,

@@ -15,6 +15,7 @@ from trunkline.gateway.errors import AlertRefused, RecordsError
 from trunkline.gateway.flight.ladder import LadderLine
 from trunkline.gateway.http import AdminServer, LiveCall, Readiness
 from trunkline.gateway.record import CallRecord, Media, Moment, Received, Sent, Slice, StreamSlice, Timeline, Turn
+from trunkline.gateway.record_search import searchable
 from trunkline.gateway.records import RecordsHealth
 
 TOKEN = "a token that nobody guesses"
@@ -109,7 +110,8 @@ class FakeRecords:
     async def list(self, limit=50, before=None, query=None) -> list[CallRecord]:
         if self.broken:
             raise RecordsError("the call records cannot be read: disk I/O error")
-        return self.rows
+        rows = [row for row in self.rows if before is None or row.id < before]
+        return [row for row in rows if query is None or query.admits(searchable(row))][:limit]
 
 
 class FakeAlerts:

@@ -61,5 +61,6 @@ async def test_files_hide_the_numbers_that_the_pages_hide(tmp_path, show):
 async def test_files_are_for_those_who_are_logged_in(tmp_path):
     async with site(tmp_path, token=TOKEN) as console:
         response, text = await console.get("/calls.csv")
-        assert response.status == 200  # the log-in page
-        assert 'type="password"' in text
+        assert response.status == 303
+        assert response.headers["Location"].startswith("/login")
+        assert PAST not in text
