@@ -167,11 +167,13 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = False
+        self.refused = 0
         self.fsync = os.fsync
         monkeypatch.setattr("os.fsync", self)
 
     def __call__(self, descriptor: int) -> None:
         if self.full:
+            self.refused += 1
             raise OSError(28, "No space left on device")
         self.fsync(descriptor)
 
@@ -215,6 +217,10 @@ async def test_memory_is_bounded_while_the_disk_is_full(tmp_path, disk, monkeypa
         journal.put(entry("fires", number % 4))
         await asyncio.sleep(0)
         assert journal.health.waiting <= 6
+    refused = disk.refused
+    async with asyncio.timeout(10):
+        while disk.refused < refused + 3:
+            await asyncio.sleep(0.01)
     disk.full = False
     await well(journal)
     assert set(JournalFile(tmp_path).read()[0].alerts) == {"a0", "a1", "a2", "a3"}
