@@ -150,7 +150,7 @@ class Overview:
         return {
             "title": f"({count}) {page}" if count else page,
             "alert-count": draw("alert_count", count),
-            "alert-news": draw("alert_news", [alert.summary for alert in opened]),
+            "alert-news": draw("alert_news", opened),
             "alerts-none": "" if opened else draw("no_alerts"),
             "alerting": draw("alerting", parts),
         }
