@@ -1,6 +1,7 @@
 """The directory of kept calls: within its size and age, the oldest go first."""
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from .file import SUFFIX, Flight, packed, read, write
 _CALL_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+PRUNE_S = 3600.0
+"""At least so often what is too old is looked for."""
+_BLOCK = 4096
 _MEGABYTE = 1 << 20
 _DAY_S = 86400.0
 
@@ -34,6 +38,8 @@ class FlightStore:
         self._max_octets = max_octets
         self._max_age_s = max_age_s
         self._clock = clock
+        self._octets = 0
+        self._pruned_at = float("-inf")
 
     def path(self, call_id: str) -> Path:
         """Where a call is kept, if it is. Raises FlightError for what is no identifier of a call."""
@@ -55,26 +61,45 @@ class FlightStore:
         self.prune()
 
     def keep(self, flight: Flight) -> None:
-        """Write one call, then make room. Raises OSError when it cannot be written."""
+        """Write one call, and make room when it is time to. Raises OSError when it cannot be written."""
         path = self.path(flight.header.call_id)
-        write(path, packed(flight))
-        self.prune(path)
+        data = packed(flight)
+        write(path, data)
+        self._octets += _on_disk(len(data))
+        if self._octets > self._max_octets or not 0 <= self._clock() - self._pruned_at < PRUNE_S:
+            self.prune(path)
 
     def prune(self, newest: Path | None = None) -> None:
-        """Remove what is too old, then the oldest until the rest fits. What cannot be removed stays, and so does the
-        newest, whatever a clock that was set has made of its age."""
-        files: list[tuple[float, str, int, Path]] = []
-        for path in self.directory.glob(f"*{SUFFIX}"):
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                files.append((status.st_mtime, path.name, status.st_size, path))
-        files.sort()
+        """Remove what is too old and, when all together are too large, the oldest until a tenth of the room is free:
+        the directory is not read again for each call. What cannot be removed stays, and so does the newest, whatever a
+        clock that was set has made of its age."""
+        self._pruned_at = self._clock()
+        files = self._files()
         total = sum(size for _, _, size, _ in files)
-        oldest = self._clock() - self._max_age_s
+        room = self._max_octets if total <= self._max_octets else self._max_octets * 9 // 10
+        oldest = self._pruned_at - self._max_age_s
         for modified, _, size, path in files:
-            if modified >= oldest and total <= self._max_octets:
-                return
+            if modified >= oldest and total <= room:
+                break
             if path != newest:
                 with contextlib.suppress(OSError):
                     path.unlink()
-                total -= size
+                    total -= size
+        self._octets = total
+
+    def _files(self) -> list[tuple[float, str, int, Path]]:
+        """The oldest first: modification time, name, octets, path."""
+        files: list[tuple[float, str, int, Path]] = []
+        with contextlib.suppress(OSError), os.scandir(self.directory) as entries:
+            for entry in entries:
+                if not entry.name.endswith(SUFFIX):
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    files.append((status.st_mtime, entry.name, _on_disk(status.st_size), Path(entry.path)))
+        return sorted(files)
+
+
+def _on_disk(octets: int) -> int:
+    """What a file of so many octets takes."""
+    return -(-octets // _BLOCK) * _BLOCK

@@ -177,11 +177,24 @@ def numbers(directory: Path) -> list[int]:
 
 
 def test_the_oldest_make_room(tmp_path: Path) -> None:
-    it = store(tmp_path, max_octets=35_000)
+    it = store(tmp_path, max_octets=45_000)
     it.open()
     for number in range(1, 6):
         keep(it, number, 100 - number, padding=10_000)
     assert numbers(tmp_path) == [3, 4, 5]
+
+
+def test_the_directory_is_not_read_for_each_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    it = store(tmp_path, max_octets=50 * 4096)
+    it.open()
+    reads: list[object] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (reads.append(path), scandir(path))[1])
+    for number in range(1, 201):
+        it.keep(flight(number))
+    # the 51st makes room for the next five, and so every sixth from then on
+    assert len(reads) == 25
+    assert 45 <= len(numbers(tmp_path)) <= 50
 
 
 def test_the_old_are_removed(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ async def play(scene: Scene, network: Network) -> None:
         for name in (BAD, GOOD, LOST):
             (scene.records[name],) = [it for it in ended if it["from"] == name]
         (scene.records["out"],) = [it for it in ended if it["direction"] == "outbound"]
+        assert (await lab.ask("GET", "/api/calls/none/trace")).status == 404
         scene.live_trace = await lab.command("trace", scene.records[GOOD]["id"])
         scene.records["digest"] = {"response": re.search(rb'response="([0-9a-f]+)"', answered[0])[1].decode()}
         await eventually(lambda: scene.path(LOST).exists(), 10, "the last call to be kept")
