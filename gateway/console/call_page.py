@@ -18,6 +18,10 @@ from .words import Mask, epoch, far_number
 
 LADDER_LINES = 300
 """SIP messages of a page."""
+TABLE_LINES = 360
+"""Lines of the table of slices: an hour's; of a longer call neighbours are joined."""
+TURNS = 200
+"""Exchanges of a page: the last ones. A page is drawn in the switch's loop, whatever the call was like."""
 
 
 class CallPage:
@@ -85,8 +89,10 @@ class CallPage:
             return self._parts.draw("no_plot", words)
         length_s = record.duration_s or (max(0.0, time.time() - since) if live and since is not None else 0.0)
         drawn = [plot.timeline(line, length_s, width, self._label) for width in (plot.WIDE, plot.NARROW)]
-        moments = [(moment, plot.KINDS[moment.kind], self._label(moment)) for moment in line.moments if _known(moment)]
-        return self._parts.draw("timeline", drawn, plot.legend(line.moments), line.slices, moments)
+        known = [moment for moment in line.moments if moment.kind in plot.KINDS]
+        moments = [(moment, plot.KINDS[moment.kind], self._label(moment)) for moment in known[: plot.MOMENTS]]
+        table = plot.joined(line.slices, TABLE_LINES)
+        return self._parts.draw("timeline", drawn, plot.legend(known), table, moments, len(known) - len(moments))
 
     def _label(self, moment: Moment) -> str:
         return self._mask.key(moment.detail) if moment.kind == "dtmf" else moment.detail
@@ -97,9 +103,11 @@ class CallPage:
         def said(text: str | None) -> str | None:
             return self._mask.text(text, numbers) if text else None
 
-        turns = [(turn, said(turn.caller_said), said(turn.agent_said)) for turn in record.turns]
-        bars = [plot.latencies(record.turns, width) for width in (plot.WIDE, plot.NARROW)]
-        return self._parts.draw("turns", turns, [bar for bar in bars if bar is not None])
+        last = record.turns[-TURNS:]
+        turns = [(turn, said(turn.caller_said), said(turn.agent_said)) for turn in last]
+        bars = [plot.latencies(last, width) for width in (plot.WIDE, plot.NARROW)]
+        left_out = len(record.turns) - len(last)
+        return self._parts.draw("turns", turns, [bar for bar in bars if bar is not None], left_out)
 
     def _sip_lines(self, record: CallRecord, lines: Sequence[LadderLine] | None) -> Markup:
         if not lines:
@@ -111,10 +119,6 @@ class CallPage:
             for line in lines[:LADDER_LINES]
         ]
         return self._parts.draw("ladder", shown, len(lines) - len(shown))
-
-
-def _known(moment: Moment) -> bool:
-    return moment.kind in plot.KINDS
 
 
 def _ms(value: float | None) -> str | None:

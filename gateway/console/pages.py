@@ -111,7 +111,7 @@ class Console:
             web.post("/login", self._open(self._log_in)),
             web.post("/logout", self._form(self._log_out)),
             web.get("/", self._page(self._live)),
-            web.get("/events", self._page(self._events)),
+            web.get("/events", self._page(self._events), allow_head=False),
             web.get("/alerts", self._page(self._alerts_page)),
             web.post("/alerts/acknowledge", self._form(self._acknowledge)),
             web.get("/calls", self._page(self._search)),
@@ -347,7 +347,7 @@ class Console:
         def alive() -> bool:
             return self._token is None or self._sessions.find(cookie, time.monotonic()) is not None
 
-        return await self._hub.serve(request, name, render, alive, HEADERS)
+        return await self._hub.serve(request, name, render, alive, HEADERS | {"X-Accel-Buffering": "no"})
 
     def _topic(self, request: web.Request) -> tuple[str, Render]:
         call_id = request.query.get("call")

@@ -111,7 +111,7 @@ class _Panel:
 def timeline(line: Timeline, length_s: float, width: int, label: Callable[[Moment], str] | None = None) -> Markup:
     """MOS, jitter, loss and RTT of both directions over one time axis, with what happened marked on all of them.
     `label` says what a moment's detail is shown as."""
-    slices = _joined(line.slices)
+    slices = joined(line.slices, COLUMNS)
     left, right, top = 40, 10, 46
     length_s = max(length_s, 10.0, *(part.start_s + part.length_s for part in slices[-1:]))
 
@@ -337,11 +337,11 @@ def _nice_top(most: float) -> float:
     return next(nice * magnitude for nice in _NICE if nice * magnitude >= most)
 
 
-def _joined(slices: Sequence[Slice]) -> Sequence[Slice]:
-    """At most COLUMNS slices; the worst of those that are joined counts."""
-    if len(slices) <= COLUMNS:
+def joined(slices: Sequence[Slice], most: int) -> Sequence[Slice]:
+    """At most so many slices; the worst of those that are joined counts."""
+    if len(slices) <= most:
         return slices
-    edges = [round(index * len(slices) / COLUMNS) for index in range(COLUMNS + 1)]
+    edges = [round(index * len(slices) / most) for index in range(most + 1)]
     return [_worst(slices[start:end]) for start, end in pairwise(edges)]
 
 

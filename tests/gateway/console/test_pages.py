@@ -13,7 +13,7 @@ from trunkline.gateway.console import events
 from trunkline.gateway.console.login import ATTEMPTS
 from trunkline.gateway.http import Readiness
 from trunkline.gateway.messages import LegStatus, MediaAlarm
-from trunkline.gateway.record import Media, MediaReport, Received
+from trunkline.gateway.record import Media, MediaReport, Moment, Received, Slice, StreamSlice, Turn
 
 PAGES = ("/", "/alerts", "/calls", f"/calls/{LIVE}", f"/calls/{PAST}", f"/calls/{LIVE}/hangup")
 
@@ -153,6 +153,22 @@ async def test_a_call_has_its_plot_turns_words_and_ladder(tmp_path):
             assert words in text
         assert "bye +1415•••••34" in text
         assert "Hang up" not in text
+
+
+async def test_the_page_of_a_call_of_a_day_is_bounded(tmp_path):
+    async with site(tmp_path) as console:
+        call = console.records.rows[0]
+        call.duration_s = 86400.0
+        call.timeline.slices = [Slice(10.0 * number, 10.0, StreamSlice(4.2)) for number in range(8640)]
+        call.timeline.slices[5000] = Slice(50_000.0, 10.0, StreamSlice(1.23))
+        call.timeline.moments = [Moment(5.0 * number, "turn") for number in range(5000)]
+        call.turns = [Turn(number, "Are you there?", f"Yes, {number}.", 500.0) for number in range(4000)]
+        _, text = await console.get(f"/calls/{PAST}")
+        assert len(text) < 500_000
+        assert "1.23" in text
+        assert "Yes, 3999." in text
+        for words in ("4600 more moments are left out", "3800 earlier exchanges are left out"):
+            assert words in text
 
 
 async def test_a_call_without_sip_messages_says_so(tmp_path):
