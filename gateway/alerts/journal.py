@@ -93,11 +93,14 @@ class Journal:
             self.kept.apply(entry)
         self._put += len(entries)
         if not self._rewrite:
-            self._waiting += [line_of(entry) for entry in entries]
-        if len(self._waiting) > MEMORY_LIMIT:
-            self._rewrite = True
-            self._waiting.clear()
+            self._wait([line_of(entry) for entry in entries])
         self._wake.set()
+
+    def _wait(self, lines: list[bytes]) -> None:
+        """For the disk, after those that wait already."""
+        self._waiting = [*self._waiting, *lines]
+        if len(self._waiting) > MEMORY_LIMIT:
+            self._rewrite, self._waiting = True, []
 
     async def stored(self, within_s: float = STORE_WITHIN_S) -> bool:
         """Wait until all that was put is on disk; False when that fails, or takes too long."""
@@ -163,7 +166,9 @@ class Journal:
                 size = await asyncio.to_thread(self._file.append, b"".join(lines))
         except BaseException:
             self._rewrite = self._rewrite or rewrite
-            self._waiting = [] if self._rewrite else lines + self._waiting
+            later, self._waiting = self._waiting, []
+            if not self._rewrite:
+                self._wait(lines + later)
             raise
         finally:
             self._writing_since = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -187,7 +188,7 @@ def disk(monkeypatch) -> Disk:
 
 async def well(journal: Journal) -> None:
     async with asyncio.timeout(10):
-        while not journal.health.writable or journal.health.waiting:
+        while not await journal.stored():
             await asyncio.sleep(0.01)
 
 
@@ -216,7 +217,7 @@ async def test_memory_is_bounded_while_the_disk_is_full(tmp_path, disk, monkeypa
     for number in range(50):
         journal.put(entry("fires", number % 4))
         await asyncio.sleep(0)
-        assert journal.health.waiting <= 6
+        assert journal.health.waiting <= 5
     refused = disk.refused
     async with asyncio.timeout(10):
         while disk.refused < refused + 3:
@@ -225,6 +226,30 @@ async def test_memory_is_bounded_while_the_disk_is_full(tmp_path, disk, monkeypa
     await well(journal)
     assert set(JournalFile(tmp_path).read()[0].alerts) == {"a0", "a1", "a2", "a3"}
     await journal.close()
+
+
+async def test_memory_is_bounded_when_much_was_put_while_a_writing_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_module, "MEMORY_LIMIT", 5)
+    monkeypatch.setattr(journal_module, "RETRY_FIRST_S", 60.0)
+    journal = Journal(tmp_path)
+    await journal.open()
+    writing, go_on, append = threading.Event(), threading.Event(), JournalFile.append
+
+    def fails(file: JournalFile, data: bytes) -> int:
+        writing.set()
+        go_on.wait(10)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(JournalFile, "append", fails)
+    journal.put(*(entry("fires", number) for number in range(4)))
+    assert await asyncio.to_thread(writing.wait, 10)
+    journal.put(*(entry("fires", number) for number in range(4, 8)))
+    go_on.set()
+    assert not await journal.stored()
+    assert journal.health.waiting <= 5
+    monkeypatch.setattr(JournalFile, "append", append)
+    await journal.close()
+    assert len((await reopened(tmp_path)).alerts) == 8
 
 
 async def test_it_is_compacted_when_it_has_grown_and_goes_on(tmp_path, monkeypatch):
