@@ -83,7 +83,8 @@ def _design(in_rate: int, out_rate: int) -> _Design:
 
 
 class Resampler:
-    """8, 16, 24 or 48 kHz (or 22.05 kHz) to one of the first four. Chunks of any size; the cut between chunks never shows in the output.
+    """8, 16, 24 or 48 kHz (or 22.05 kHz) to one of the first four. Chunks of any size; the cut between chunks never
+    shows in the output.
 
     After n input samples exactly ceil(n · out_rate / in_rate) samples have come out; the sound in them is `latency`
     output samples late. `flush` gives the `latency` samples that are still inside, and starts afresh.
