@@ -107,6 +107,8 @@ class Slice(msgspec.Struct):
     """Worst lateness of the worker's media clock in this slice."""
     loop_lag_ms: float = 0.0
     """Worst delay of the worker's event loop in this slice."""
+    skipped: int = 0
+    """Periods of 20 ms in which nothing left, since the media clock was too late for them."""
     echo: float | None = None
     """Likeness of what came in with what we had said just before, 0 to 1; None when we said too little to tell. Echo
     from ECHO_FROM of media/echo.py on."""

@@ -2,17 +2,23 @@
 
 | cause | a slice is its when |
 | --- | --- |
-| host | the media clock or the event loop was late in it, and packets came too late, the far end complained, or the |
-| | agent's speech broke; after a stall of a second also when packets were lost |
+| host | the media clock skipped so much that a listener hears it; or it was late, and packets came too late at either |
+| | end or the agent's speech broke; or a stall of a second and more overran the socket buffers |
 | carrier | packets were lost, late or jittery before us, or none came, and this host does not explain it |
-| way_out | the far end reports that our stream is bad, while what we receive is fine and this host was in time |
-| provider | the agent's speech broke, and this host was in time |
+| way_out | the far end reports that our stream is bad, while what we receive is fine, and this host does not explain |
+| | it |
+| provider | the agent's speech broke more often than this host was late |
 | echo | what came in resembles what we had said |
 
-A slice may have several causes. A little lateness (below 250 ms) is not blamed when slices in which this host was in
-time are as bad: then it was there, but is not why.
+A slice may have several causes. What a late host can do has bounds. It numbers what it sends one by one, however late:
+packets that are missing in the numbering were lost outside. A break needs a period in which the clock was late. And R
+is made of loss and of what comes too late: jitter explains a slice only when neither does.
+
+A little lateness (below 250 ms) is not blamed when slices in which this host was in time are as bad: then it was there,
+but is not why.
 """
 
+from ..media.clock import PERIOD
 from ..media.echo import ECHO_FROM
 from ..record import Slice
 from .alert import CauseName
@@ -22,6 +28,9 @@ LOST_FROM = 0.01
 LATE_FROM = 0.01
 """The same of packets that came too late to be heard."""
 JITTER_FROM_MS = 30.0
+SKIPPED_FROM = 0.08
+"""Share of periods in which this host sent nothing that by itself makes a slice bad: random loss of as much brings
+G.711 below R 70 (G.107 with the figures of G.113)."""
 HOST_CLOCK_FROM_MS = 40.0
 """Lateness of the media clock that a listener hears: two packets' time."""
 HOST_LOOP_FROM_MS = 60.0
@@ -33,8 +42,20 @@ STALL_FROM_MS = 1000.0
 
 
 def host_late(part: Slice) -> bool:
-    """True when this host was so late in the slice that somebody could hear it."""
-    return part.clock_late_ms >= HOST_CLOCK_FROM_MS or part.loop_lag_ms >= HOST_LOOP_FROM_MS
+    """True when this host was so late in the slice that somebody could hear it. Of a late second that began before the
+    slice, the call itself may have met nothing."""
+    return part.skipped > 0 and (part.clock_late_ms >= HOST_CLOCK_FROM_MS or part.loop_lag_ms >= HOST_LOOP_FROM_MS)
+
+
+def skipped_share(part: Slice) -> float:
+    """Of the slice's periods, those that this host sent nothing in."""
+    return min(1.0, part.skipped * PERIOD / part.length_s) if part.length_s > 0 else 0.0
+
+
+def unsent(part: Slice) -> bool:
+    """True when this host skipped so much that the far end heard a bad slice, whatever it reports: it cannot miss what
+    has no number."""
+    return skipped_share(part) >= SKIPPED_FROM
 
 
 def causes_of(part: Slice, bad_underruns: int, *, blame_little: bool = True) -> set[CauseName]:
@@ -44,9 +65,11 @@ def causes_of(part: Slice, bad_underruns: int, *, blame_little: bool = True) -> 
     if part.received.bad or part.received.dead:
         causes |= _inbound(part, late)
     if part.sent.bad or part.sent.dead:
-        causes.add("host" if late else "carrier" if "carrier" in causes else "way_out")
+        causes.add(_outbound(part, late, "carrier" if "carrier" in causes else "way_out"))
     if part.underruns >= bad_underruns:
-        causes.add("host" if late else "provider")
+        causes.add("host" if late and part.skipped >= part.underruns else "provider")
+    if unsent(part):
+        causes.add("host")
     if part.echo is not None and part.echo >= ECHO_FROM:
         causes.add("echo")
     return causes
@@ -54,13 +77,22 @@ def causes_of(part: Slice, bad_underruns: int, *, blame_little: bool = True) -> 
 
 def _inbound(part: Slice, late: bool) -> set[CauseName]:
     stream = part.received
-    stalled = part.loop_lag_ms >= STALL_FROM_MS
     causes: set[CauseName] = set()
     if silent(part) or at_least(stream.lost, LOST_FROM):
-        causes.add("host" if stalled else "carrier")
-    if at_least(stream.discarded, LATE_FROM) or at_least(stream.jitter_ms, JITTER_FROM_MS):
+        causes.add("host" if _overran(part) else "carrier")
+    if at_least(stream.discarded, LATE_FROM) or (not causes and at_least(stream.jitter_ms, JITTER_FROM_MS)):
         causes.add("host" if late else "carrier")
     return causes
+
+
+def _overran(part: Slice) -> bool:
+    """Whether stalls can have cost what did not come: together they lasted as long as that."""
+    missing = part.received.lost if part.received.lost is not None else 1.0
+    return part.loop_lag_ms >= STALL_FROM_MS and skipped_share(part) >= missing
+
+
+def _outbound(part: Slice, late: bool, network: CauseName) -> CauseName:
+    return "host" if late and not at_least(part.sent.lost, LOST_FROM) else network
 
 
 def silent(part: Slice) -> bool:

@@ -6,9 +6,21 @@ from typing import NamedTuple
 from ..media.echo import ECHO_FROM
 from ..record import Slice
 from .alert import CauseName
-from .attribution import HOST_CLOCK_FROM_MS, HOST_LOOP_FROM_MS, JITTER_FROM_MS, LATE_FROM, LOST_FROM, at_least, silent
+from .attribution import (
+    HOST_CLOCK_FROM_MS,
+    HOST_LOOP_FROM_MS,
+    JITTER_FROM_MS,
+    LATE_FROM,
+    LOST_FROM,
+    SKIPPED_FROM,
+    at_least,
+    host_late,
+    silent,
+    skipped_share,
+)
 from .rules import Symptom, percent, share_of
 
+OWN_LINE = ": look at this site's own line first"
 ALIKE = 0.5
 """A subject whose share of bad slices is at least this much of another's is in the same trouble."""
 
@@ -21,6 +33,12 @@ class Traffic(NamedTuple):
     late: int = 0
     """Slices in which this host was late (attribution.host_late)."""
     late_bad: int = 0
+    inbound: int = 0
+    """Slices that were bad in what we received,"""
+    outbound: int = 0
+    """in what the far end received,"""
+    echoes: int = 0
+    """and those with echo."""
 
 
 class Case(NamedTuple):
@@ -64,25 +82,25 @@ def _carrier(case: Case) -> list[str]:
     both = sum(part.sent.bad for part in case.slices)
     if both:
         sentences.append(f"the far end reports the same of what we sent in {case.of(both)}")
-    return [*sentences, *_where(case), _in_time(case.slices)]
+    return [*sentences, *_where(case, "bad inbound", lambda traffic: traffic.inbound), _in_time(case.slices)]
 
 
-def _where(case: Case) -> list[str]:
-    """One trunk or all, one caller or many."""
+def _where(case: Case, what: str, count: Callable[[Traffic], int], everywhere: str = OWN_LINE) -> list[str]:
+    """One trunk or all, one caller or many; trunks are compared by the same trouble."""
     sentences: list[str] = []
     affected = sorted({symptom.trunk for symptom in case.symptoms})
-    shares = {name: share_of(traffic.bad, traffic.slices) for name, traffic in case.trunks.items() if traffic.slices}
-    others = {name: share for name, share in shares.items() if name not in affected}
+    shares = {name: share_of(count(traffic), traffic.slices) for name, traffic in case.trunks.items() if traffic.slices}
     worst = max((shares.get(name, 0.0) for name in affected), default=0.0)
+    alike = {name for name, share in shares.items() if share >= ALIKE * worst or name in affected}
     figures = ", ".join(f"{name} {percent(share)}" for name, share in sorted(shares.items()))
-    if len(shares) > 1 and all(share >= ALIKE * worst for share in shares.values()):
-        sentences.append(f"all trunks alike ({figures} of their slices bad): look at this site's own line first")
-    elif others:
-        sentences.append(f"trunk {', '.join(affected)} alone ({figures} of their slices bad)")
-    elif len(affected) == 1:
-        sentences.append(f"trunk {affected[0]} is the only one with calls: nothing to compare it with")
+    if len(shares) > 1 and worst > 0 and alike == shares.keys():
+        sentences.append(f"all trunks alike ({figures} of their slices {what}){everywhere}")
+    elif len(shares) > 1:
+        others = sorted(alike.difference(affected)) if worst > 0 else []
+        too = f" as well as {', '.join(others)}" if others else " alone"
+        sentences.append(f"trunk {', '.join(affected)}{too} ({figures} of their slices {what})")
     else:
-        sentences.append(f"trunks {', '.join(affected)} ({figures} of their slices bad)")
+        sentences.append(f"trunk {', '.join(affected)} is the only one with calls: nothing to compare it with")
     calls = len({symptom.call_id for symptom in case.symptoms})
     numbers = len({symptom.far_end for symptom in case.symptoms})
     if numbers == 1:
@@ -93,8 +111,12 @@ def _where(case: Case) -> list[str]:
 
 
 def _in_time(slices: Sequence[Slice]) -> str:
-    clock, loop = max(part.clock_late_ms for part in slices), max(part.loop_lag_ms for part in slices)
-    within = "in time" if clock < HOST_CLOCK_FROM_MS and loop < HOST_LOOP_FROM_MS else "late at times"
+    # a late second that began before a call, or while nothing was due, is none of its own
+    met = [part for part in slices if part.skipped]
+    clock = max((part.clock_late_ms for part in met), default=0.0)
+    loop = max((part.loop_lag_ms for part in met), default=0.0)
+    late = sum(host_late(part) for part in slices)
+    within = f"late in {late} of these" if late else "in time"
     return (
         f"this host was {within}: clock at most {clock:.0f} ms late (limit {HOST_CLOCK_FROM_MS:.0f}), "
         f"event loop {loop:.0f} ms (limit {HOST_LOOP_FROM_MS:.0f})"
@@ -108,6 +130,12 @@ def _host(case: Case) -> list[str]:
         f"its media clock was up to {clock:.0f} ms late (limit {HOST_CLOCK_FROM_MS:.0f}), its event loop {loop:.0f} ms "
         f"(limit {HOST_LOOP_FROM_MS:.0f}), in {case.of(len(late))}"
     ]
+    mute = [share for part in late if (share := skipped_share(part)) >= SKIPPED_FROM]
+    if mute:
+        mean, worst = _mean_worst(mute)
+        sentences.append(
+            f"it sent nothing in {percent(mean)} of the time (at worst {percent(worst)}) in {len(mute)} of these"
+        )
     effects = {
         "packets came too late": sum(at_least(part.received.discarded, LATE_FROM) for part in late),
         "the far end reports trouble with what we sent": sum(part.sent.bad for part in late),
@@ -138,7 +166,7 @@ def _way_out(case: Case) -> list[str]:
     jitter = [part.sent.jitter_ms for part in parts if part.sent.jitter_ms is not None]
     if jitter:
         sentences.append(f"jitter there up to {max(jitter):.0f} ms")
-    return [*sentences, *_where(case), _in_time(parts)]
+    return [*sentences, *_where(case, "bad outbound", lambda traffic: traffic.outbound), _in_time(parts)]
 
 
 def _echo(case: Case) -> list[str]:
@@ -148,7 +176,7 @@ def _echo(case: Case) -> list[str]:
     return [
         f"what came in resembles what the agent had said ({mean:.2f} of 1, at most {worst:.2f}, limit {ECHO_FROM}) "
         f"in {case.of(len(values))}, {_count(calls, 'call')}",
-        *_where(case),
+        *_where(case, "with echo", lambda traffic: traffic.echoes, ": not one carrier's"),
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ..media.echo import ECHO_FROM
 from ..record import Slice
 from .alert import Verdict
-from .attribution import host_late
+from .attribution import host_late, unsent
 from .evidence import Traffic
 from .rules import CALLS_NAMED, Subject, Symptom
 from .rules_config import RulesConfig
@@ -20,7 +20,7 @@ AUDIO_RULES = ("quality", "one_way_audio", "echo")
 COMPARED_S = 1800.0
 """Trunks are compared by their slices of the last half hour."""
 
-_SLICES, _BAD, _LATE, _LATE_BAD = range(4)
+_SLICES, _BAD, _LATE, _LATE_BAD, _INBOUND, _OUTBOUND, _ECHOES = range(7)
 
 
 class SymptomLog:
@@ -29,7 +29,7 @@ class SymptomLog:
     def __init__(self, rules: RulesConfig) -> None:
         self._bad_underruns = rules.quality.bad_underruns
         self._kept: dict[Subject, deque[Symptom]] = {}
-        self._trunks = Tallies([COMPARED_S], 4)
+        self._trunks = Tallies([COMPARED_S], 7)
 
     def use(self, rules: RulesConfig) -> None:
         """Other limits from now on."""
@@ -44,7 +44,8 @@ class SymptomLog:
         """Whether a slice shows the trouble of a rule of what is heard; False for the other rules."""
         match rule:
             case "quality":
-                return part.received.bad or part.sent.bad or part.underruns >= self._bad_underruns
+                bad = part.received.bad or part.sent.bad or unsent(part)
+                return bad or part.underruns >= self._bad_underruns
             case "one_way_audio":
                 return part.received.dead or part.sent.dead
             case "echo":
@@ -62,7 +63,16 @@ class SymptomLog:
         trunk, agent = Subject("trunk", call.trunk), Subject("agent", call.agent)
         bad, late = self.shows("quality", part), host_late(part)
         if self.counts(part):
-            for field, true in ((_SLICES, True), (_BAD, bad), (_LATE, late), (_LATE_BAD, late and bad)):
+            counted = {
+                _SLICES: True,
+                _BAD: bad,
+                _LATE: late,
+                _LATE_BAD: late and bad,
+                _INBOUND: part.received.bad,
+                _OUTBOUND: part.sent.bad,
+                _ECHOES: self.shows("echo", part),
+            }
+            for field, true in counted.items():
                 if true:
                     self._trunks.add(trunk, field, now)
         if not any(self.shows(rule, part) for rule in AUDIO_RULES):

@@ -6,6 +6,7 @@ import time
 import wave
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,14 @@ class CallFailed(Exception):
     """The call did not come to where the script expected it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """A phone or line that sends back what it is sent."""
+
+    delay_ms: float = 120.0
+    gain_db: float = -20.0
+
+
 class LabCaller:
     """One phone. Drive it with `dial`, `say`, `hear_…`, `hang_up`; `heard` and `said` are µ-law since the answer."""
 
@@ -54,6 +63,8 @@ class LabCaller:
         self.answered = asyncio.Event()
         self.ended = asyncio.Event()
         self.end_reason = ""
+        self.echo: Echo | None = None
+        """What the agent says is sent back like this, under what the caller says."""
         self._trunk = trunk
         self._clock = clock
         self._session: InviteSession | None = None
@@ -151,6 +162,8 @@ class LabCaller:
         if skipped:
             self._rtp.skip(skipped * samples)
         frame = self._words.popleft() if self._words else ULAW.silent(FRAME)
+        if self.echo is not None:
+            frame = self._with_echo(frame, self.echo)
         payload = self._line.payload(frame if self._of_ulaw is None else self._of_ulaw(frame))
         self._transport.send(self._rtp.packet(payload, samples))
         heard = bytes(self._incoming[:FRAME])
@@ -161,6 +174,13 @@ class LabCaller:
         self._quiet = 0 if loud else self._quiet + 1
         self._agent_spoke += loud
         self._changed.set()
+
+    def _with_echo(self, frame: bytes, echo: Echo) -> bytes:
+        end = len(self.heard) - round(echo.delay_ms * FRAME / 20)
+        if end < FRAME:
+            return frame
+        back = ULAW.decode(bytes(self.heard[end - FRAME : end])) * 10 ** (echo.gain_db / 20)
+        return ULAW.encode(np.clip(ULAW.decode(frame) + back, -32768, 32767).astype(np.int16))
 
     def tick_failed(self, error: Exception) -> None:
         """The clock let go of this caller."""

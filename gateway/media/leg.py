@@ -369,6 +369,8 @@ class MediaLeg:
             # the worker was too late for these periods: time goes on without packets
             session.skip(skipped * samples)
             self._downlink.pause(skipped)
+            if self._sending and self._slices is not None:
+                self._slices.skipped += skipped
         if not self._sending:
             session.skip(samples)
             self._downlink.pause()

@@ -39,6 +39,8 @@ class SliceReport:
         self._began = now
         self.due = now + SLICE
         """When the present slice ends."""
+        self.skipped = 0
+        """Periods of the present slice that the media clock was too late for; whoever sends counts them here."""
 
     def end(self, now: float) -> Slice:
         """The slice until `now`; the next one begins."""
@@ -59,8 +61,10 @@ class SliceReport:
             underruns=underruns - self._underruns_before,
             clock_late_ms=round(clock_late_ms, 3),
             loop_lag_ms=round(loop_lag_ms, 3),
+            skipped=self.skipped,
             echo=self._echo.take(),
         )
+        self.skipped = 0
         self._underruns_before = underruns
         self._began = now
         while self.due <= now:

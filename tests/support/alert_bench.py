@@ -53,6 +53,7 @@ def host_late(**more: Any) -> Slice:
         sent=stream(),
         clock_late_ms=180.0,
         loop_lag_ms=170.0,
+        skipped=9,
         **more,
     )
 
@@ -65,6 +66,11 @@ def way_out(**more: Any) -> Slice:
         sent=stream(55.0, lost=0.09, jitter_ms=8.0),
         **more,
     )
+
+
+def stalled(skipped: int = 100, **more: Any) -> Slice:
+    """The media clock stood still again and again; the far end cannot miss what was never numbered."""
+    return good(clock_late_ms=250.0, loop_lag_ms=240.0, skipped=skipped, **more)
 
 
 class Bench:

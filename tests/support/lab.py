@@ -293,9 +293,9 @@ class LabGateway:
 
     # Phones
 
-    def caller(self, number: str = "15550100") -> LabCaller:
-        """A new phone at the trunk."""
-        self._callers.append(LabCaller(self.trunk, self._clock, self._ports, number))
+    def caller(self, number: str = "15550100", trunk: LabTrunk | None = None) -> LabCaller:
+        """A new phone at the trunk, or at another one."""
+        self._callers.append(LabCaller(trunk or self.trunk, self._clock, self._ports, number))
         return self._callers[-1]
 
     async def call(self, number: str = "15550100") -> LabCaller:

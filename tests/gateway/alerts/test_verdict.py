@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.alert_bench import good, host_late, lossy, silent, stream, stuttering, way_out
+from support.alert_bench import good, host_late, lossy, silent, stalled, stream, stuttering, way_out
 
 from trunkline.gateway.alerts.alert import CauseName, Verdict
 from trunkline.gateway.alerts.attribution import causes_of
@@ -43,6 +43,16 @@ def late_arrivals(discarded: float = 0.06, jitter_ms: float = 45.0, **more) -> S
     )
 
 
+def late_at_the_far_end(**more) -> Slice:
+    return Slice(start_s=0, length_s=10, received=stream(), sent=stream(60.0, lost=0.0, discarded=0.05), **more)
+
+
+def shaky(**more) -> Slice:
+    return Slice(
+        start_s=0, length_s=10, received=stream(55.0, lost=0.08, discarded=0.0, jitter_ms=45.0), sent=stream(), **more
+    )
+
+
 def both_ways(**more) -> Slice:
     return Slice(start_s=0, length_s=10, received=stream(58.0, lost=0.07), sent=stream(55.0, lost=0.08), **more)
 
@@ -65,14 +75,26 @@ def both_ways(**more) -> Slice:
         (good(echo=0.75), {"echo"}),
         (good(echo=0.74), set()),
         # the same with this host late
-        (late_arrivals(loop_lag_ms=60.0), {"host"}),
-        (late_arrivals(loop_lag_ms=59.0, clock_late_ms=39.0), {"carrier"}),
-        (way_out(clock_late_ms=40.0), {"host"}),
-        (stuttering(3, clock_late_ms=40.0), {"host"}),
-        (good(clock_late_ms=900.0), set()),
-        # lateness loses no packets, but for a stall that fills the socket's buffer
-        (lossy(clock_late_ms=200.0, loop_lag_ms=200.0), {"carrier"}),
-        (lossy(loop_lag_ms=1000.0), {"host"}),
+        (late_arrivals(loop_lag_ms=60.0, skipped=3), {"host"}),
+        (late_arrivals(loop_lag_ms=59.0, clock_late_ms=39.0, skipped=3), {"carrier"}),
+        (stuttering(3, clock_late_ms=40.0, skipped=3), {"host"}),
+        (late_at_the_far_end(clock_late_ms=40.0, skipped=3), {"host"}),
+        (late_at_the_far_end(), {"way_out"}),
+        (good(clock_late_ms=900.0, skipped=39), set()),
+        (stalled(40), {"host"}),
+        # a late second that the call itself did not meet
+        (late_arrivals(clock_late_ms=900.0, loop_lag_ms=900.0), {"carrier"}),
+        # each break takes a period in which the clock was late
+        (stuttering(40, clock_late_ms=90.0, skipped=4), {"provider"}),
+        # lateness loses no packets, either way, but for stalls that overrun the socket's buffer
+        (lossy(clock_late_ms=200.0, loop_lag_ms=200.0, skipped=10), {"carrier"}),
+        (way_out(clock_late_ms=200.0, loop_lag_ms=200.0, skipped=10), {"way_out"}),
+        (lossy(loop_lag_ms=2000.0, skipped=39), {"carrier"}),
+        (lossy(loop_lag_ms=2000.0, skipped=100), {"host"}),
+        # both: neither alone would be enough of an explanation
+        (lossy(clock_late_ms=250.0, skipped=100), {"carrier", "host"}),
+        # R is made of loss: jitter beside it explains nothing more
+        (shaky(clock_late_ms=45.0, skipped=1), {"carrier"}),
         # several at once
         (lossy(underruns=5), {"carrier", "provider"}),
         (way_out(echo=0.9), {"way_out", "echo"}),
@@ -99,6 +121,7 @@ def test_nothing_received_at_all_is_silence_before_us():
         (lossy(0.061), "carrier", "the carrier or access network before us: 6.1 % of the packets lost before us"),
         (silent(), "carrier", "the carrier or access network before us: no media from the far end in 16 of 16"),
         (host_late(), "host", "this host: its media clock was up to 180 ms late (limit 40)"),
+        (stalled(), "host", "this host: its media clock was up to 250 ms late (limit 40)"),
         (stuttering(4), "provider", "the speech service (openai): the agent's speech broke 64 times in 16 of 16"),
         (way_out(), "way_out", "the network on the way out: the far end reports that our stream is bad"),
         (good(echo=0.9), "echo", "echo from the far end: what came in resembles what the agent had said (0.90 of 1"),
@@ -158,16 +181,34 @@ def evidence_of(verdict: Verdict) -> str:
 
 
 def test_one_trunk_alone():
-    trunks = {"vonage": Traffic(100, 38), "other": Traffic(500, 2), "idle": Traffic(0, 0)}
-    assert "trunk vonage alone (other 0.4 %, vonage 38 % of their slices bad)" in evidence_of(
+    trunks = {"vonage": Traffic(100, 38, inbound=38), "other": Traffic(500, 2, inbound=2), "idle": Traffic(0, 0)}
+    assert "trunk vonage alone (other 0.4 %, vonage 38 % of their slices bad inbound)" in evidence_of(
         verdict_on(*[lossy()] * 16, trunks=trunks)
     )
 
 
+def test_another_trunk_with_another_trouble_is_not_in_it():
+    trunks = {"vonage": Traffic(100, 38, inbound=38), "other": Traffic(100, 90, outbound=90)}
+    assert "trunk vonage alone (other 0 %, vonage 38 % of their slices bad inbound)" in evidence_of(
+        verdict_on(*[lossy()] * 16, trunks=trunks)
+    )
+    trunks = {"vonage": Traffic(100, 0, echoes=38), "other": Traffic(100, 90, inbound=90)}
+    assert "trunk vonage alone (other 0 %, vonage 38 % of their slices with echo)" in evidence_of(
+        verdict_on(*[good(echo=0.9)] * 16, trunks=trunks)
+    )
+
+
+def test_some_trunks_in_the_same_trouble():
+    trunks = {"vonage": Traffic(9, 8, inbound=8), "other": Traffic(9, 8, inbound=8), "clear": Traffic(9, 0)}
+    assert "trunk vonage as well as other (clear 0 %, other 89 %, vonage 89 % of their slices bad inbound)" in (
+        evidence_of(verdict_on(*[lossy()] * 16, trunks=trunks))
+    )
+
+
 def test_all_trunks_alike_point_at_this_sites_line():
-    trunks = {"vonage": Traffic(100, 38), "other": Traffic(100, 30)}
+    trunks = {"vonage": Traffic(100, 38, inbound=38), "other": Traffic(100, 30, inbound=30)}
     assert (
-        "all trunks alike (other 30 %, vonage 38 % of their slices bad): look at this site's own line"
+        "all trunks alike (other 30 %, vonage 38 % of their slices bad inbound): look at this site's own line"
         in evidence_of(verdict_on(*[lossy()] * 16, trunks=trunks))
     )
 
@@ -196,7 +237,7 @@ def test_a_carrier_is_blamed_with_this_hosts_alibi():
 
 
 def test_a_little_lateness_is_not_blamed_when_slices_in_time_are_as_bad():
-    parts = [late_arrivals(clock_late_ms=70.0, loop_lag_ms=70.0)] * 16
+    parts = [late_arrivals(clock_late_ms=70.0, loop_lag_ms=70.0, skipped=3)] * 16
     as_bad = {"vonage": Traffic(slices=40, bad=38, late=20, late_bad=19)}
     assert names(verdict_on(*parts, trunks=as_bad)) == ["carrier"]
     better = {"vonage": Traffic(slices=40, bad=22, late=20, late_bad=19)}
@@ -206,7 +247,7 @@ def test_a_little_lateness_is_not_blamed_when_slices_in_time_are_as_bad():
 
 
 def test_much_lateness_is_blamed_in_any_case():
-    parts = [late_arrivals(clock_late_ms=250.0)] * 16
+    parts = [late_arrivals(clock_late_ms=250.0, skipped=12)] * 16
     as_bad = {"vonage": Traffic(slices=40, bad=38, late=20, late_bad=19)}
     assert names(verdict_on(*parts, trunks=as_bad)) == ["host"]
 
