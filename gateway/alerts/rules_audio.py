@@ -2,8 +2,10 @@
 
 from collections.abc import Collection
 from math import inf
+from typing import NamedTuple
 
 from ...rtp.emodel import mos
+from ...rtp.quality import SLICE
 from ..record import Slice
 from .alert import Severity, Verdict
 from .rules import (
@@ -70,6 +72,13 @@ class AudioRule(Rule):
         return Description(headline, detail, calls_of(symptoms), judge, symptoms)
 
 
+class _WorstCall(NamedTuple):
+    """The one with the most bad slices, of the calls that had one lately."""
+
+    bad: int
+    at: float
+
+
 class Quality(AudioRule):
     """How fast the objective's allowance of bad slices is used up, for each trunk and agent."""
 
@@ -78,6 +87,8 @@ class Quality(AudioRule):
     def __init__(self, rules: RulesConfig, log: SymptomLog) -> None:
         super().__init__(rules, log)
         self._tallies = Tallies(self._spans, 4)
+        self._worst: dict[tuple[Subject, float], _WorstCall] = {}
+        """By subject and span."""
 
     @property
     def _spans(self) -> set[float]:
@@ -87,10 +98,12 @@ class Quality(AudioRule):
     def use(self, rules: RulesConfig) -> None:
         super().use(rules)
         self._tallies.use(self._spans)
+        self._worst = {key: worst for key, worst in self._worst.items() if key[1] in self._spans}
 
     def forget_others(self, known: Collection[Subject]) -> None:
         super().forget_others(known)
         self._tallies.keep(known)
+        self._worst = {key: worst for key, worst in self._worst.items() if key[0] in known}
 
     def _poor(self, part: Slice) -> bool:
         """Not good enough to be called well again."""
@@ -107,11 +120,29 @@ class Quality(AudioRule):
         if bad or self._poor(part):
             fields.append(_POOR)
         first = bad and call.first(self.name)
+        call.bad_slices += bad
         for subject in (Subject("trunk", call.trunk), Subject("agent", call.agent)):
             for field in fields:
                 self._tallies.add(subject, field, now)
             if first:
                 self._tallies.add(subject, _CALLS, now)
+            if bad:
+                self._compare(subject, call, now)
+
+    def _compare(self, subject: Subject, call: WatchedCall, now: float) -> None:
+        for span_s in self._spans:
+            worst = self._worst.get((subject, span_s))
+            if worst is None or call.bad_slices >= worst.bad or now - worst.at >= span_s:
+                self._worst[subject, span_s] = _WorstCall(call.bad_slices, now)
+
+    def _others(self, subject: Subject, span_s: float, now: float) -> float:
+        """The share of bad slices without those of the worst call, which must not page by itself."""
+        sums = self._tallies.sums(subject, span_s, now)
+        worst = self._worst.get((subject, span_s))
+        if worst is None or now - worst.at >= span_s:
+            return _share(sums, _BAD)
+        its = min(worst.bad, round(span_s / SLICE), sums[_BAD])
+        return share_of(sums[_BAD] - its, sums[_SLICES] - its)
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
         return [self._assess(subject, now) for subject in (*trunks_of(state), *agents_of(state))]
@@ -127,7 +158,7 @@ class Quality(AudioRule):
             short = self._tallies.sums(subject, rate.short_s, now)
             traffic = traffic or short[_SLICES] > 0
             enough = long[_CALLS] >= config.min_calls and long[_SLICES] >= config.min_slices
-            enter = enough and min(_share(long, _BAD), _share(short, _BAD)) > limit
+            enter = enough and min(self._others(subject, rate.long_s, now), _share(short, _BAD)) > limit
             stay = min(_share(long, _POOR), _share(short, _POOR)) > limit
             before = levels.get(rate.severity, Level(False, False))
             levels[rate.severity] = Level(before.enter or enter, before.stay or stay)

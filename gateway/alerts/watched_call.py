@@ -12,10 +12,12 @@ LATEST_TURNS = 4
 class WatchedCall:
     """One call. Its record is the switch's own object: the agent may change while it rings (fallback)."""
 
-    __slots__ = ("_errors", "_first_audio", "_lost", "_marks", "_turns", "record")
+    __slots__ = ("_errors", "_first_audio", "_lost", "_marks", "_turns", "bad_slices", "record")
 
     def __init__(self, record: CallRecord) -> None:
         self.record = record
+        self.bad_slices = 0
+        """Those that count against the objective (rules_audio.Quality)."""
         self._marks: set[str] = set()
         self._turns: set[int] = set()
         self._first_audio = False

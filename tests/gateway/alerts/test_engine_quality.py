@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from support.alert_bench import Bench, fair, good, host_late, lossy, silent, stuttering, way_out
 
 from trunkline.gateway.alerts.rules_config import BurnRateConfig, QualityConfig, RulesConfig
-from trunkline.gateway.record import Slice
+from trunkline.gateway.record import CallRecord, Slice
 
 
 @pytest.fixture
@@ -73,6 +73,25 @@ def test_one_bad_call_of_many_slices_never_pages(bench):
         bench.slice(record, lossy())
         bench.run(10)
     assert bench.told == []
+
+
+def test_one_bad_call_among_good_ones_never_fires(bench):
+    """The others are as good as the objective asks for, and enough of them have a bad slice for the guard."""
+
+    def minutes(count: int, *, other: Slice, long_call: CallRecord | None = None) -> None:
+        for minute in range(count):
+            if long_call is not None:
+                bench.slice(long_call, lossy(), 6)
+            bench.calls(1, *[good()] * 8, lossy() if minute % 6 == 0 else other)
+            bench.skip(60)
+            bench.poll()
+
+    minutes(180, other=good())
+    record = bench.call()
+    minutes(120, other=good(), long_call=record)
+    assert bench.told == []
+    minutes(30, other=lossy(), long_call=record)
+    assert bench.told != []
 
 
 def test_ten_bad_calls_page_when_nine_do_not():
