@@ -2,6 +2,8 @@
 
 import asyncio
 import builtins
+import contextlib
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from . import migrations
 from .errors import RecordsError
 from .record import CallRecord
 from .record_search import RecordQuery
+from .records_file import DatabaseFile
 from .records_reader import DATABASE_ERRORS, RecordReader, open_engine, reason_of
 from .records_spool import Spool
 from .records_table import calls, completed, record_of, row_of, upsert
@@ -28,6 +31,12 @@ MEMORY_LIMIT = 1000
 LAST_RESORT = 10_000
 """Rows that wait when the spool refuses too; beyond it the oldest goes to the log instead."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 10.0
+LOOK_EVERY_S = 5.0
+"""How often it is looked whether SQLite's file is still there, while nothing is written."""
+SILENT_AFTER_S = 10.0
+"""A database that takes longer for one batch counts as silent; SQLite's lock is waited for half as long."""
+WRITE_WITHIN_S = 30.0
+"""One batch is given up after this, and written again."""
 CLOSE_WITHIN_S = 5.0
 STOPPED_UNEXPECTEDLY = "gateway stopped unexpectedly"
 
@@ -65,7 +74,9 @@ class RecordStore:
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._trouble: str | None = "not started"
+        self._writing_since: float | None = None
         self._engine = open_engine(url)
+        self._file = DatabaseFile(url)
         self._reader: RecordReader | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -78,6 +89,7 @@ class RecordStore:
             self._spool.lock()
             async with self._engine.begin() as connection:
                 await connection.run_sync(_migrate)
+            self._file.opened()
             await self._replay()
             await self._close_unfinished()
         except BlockingIOError:
@@ -148,8 +160,11 @@ class RecordStore:
 
     @property
     def health(self) -> RecordsHealth:
-        """How the writing goes."""
-        return RecordsHealth(self._trouble is None, len(self._pending), self._trouble, self._written)
+        """How the writing goes; a database that does not answer is as bad as one that refuses."""
+        reason, since = self._trouble, self._writing_since
+        if reason is None and since is not None and time.monotonic() - since > SILENT_AFTER_S:
+            reason = "the database does not answer"
+        return RecordsHealth(reason is None, len(self._pending), reason, self._written)
 
     @property
     def _open_reader(self) -> RecordReader:
@@ -176,6 +191,7 @@ class RecordStore:
         while self._pending or self._spooled or not self._closing.is_set():
             self._wake.clear()
             try:
+                await self._look_after_file()
                 await self._write_batch()
                 if self._spooled and not self._pending:
                     await self._replay()
@@ -191,7 +207,25 @@ class RecordStore:
             self._trouble = None
             delay = RETRY_FIRST_S
             if not self._pending and not self._closing.is_set():
-                await self._wake.wait()
+                await _either(self._wake, LOOK_EVERY_S)
+        with contextlib.suppress(*DATABASE_ERRORS):
+            await self._look_after_file()
+
+    async def _look_after_file(self) -> None:
+        """What was removed below us is written anew; what was put in its place is used."""
+        amiss = self._file.amiss
+        if amiss is None:
+            return
+        if self._trouble is None:
+            log.error("the database of call records is gone", reason=amiss)
+        saved = await self._file.save(self._engine)
+        await self._engine.dispose()
+        if self._reader is not None:
+            await self._reader.close()
+        async with self._engine.begin() as connection:
+            await connection.run_sync(_migrate)
+        self._file.opened()
+        log.warning("the database of call records is back", saved=saved)
 
     async def _write_batch(self) -> None:
         rows = list(islice(self._pending.values(), self._batch))
@@ -215,8 +249,17 @@ class RecordStore:
         await self._relieve(limit=MEMORY_LIMIT)
 
     async def _upsert(self, rows: "builtins.list[dict[str, Any]]") -> None:
-        async with self._engine.begin() as connection:
-            await connection.execute(upsert(connection.dialect.name), rows)
+        self._writing_since = time.monotonic()
+        try:
+            async with asyncio.timeout(WRITE_WITHIN_S), self._engine.begin() as connection:
+                await connection.execute(upsert(connection.dialect.name), rows)
+        except TimeoutError:
+            raise TimeoutError("the database does not answer") from None
+        finally:
+            self._writing_since = None
+        amiss = self._file.amiss
+        if amiss is not None:
+            raise FileNotFoundError(amiss)
         self._written += len(rows)
 
     async def _relieve(self, limit: int) -> None:

@@ -1,7 +1,6 @@
 """Opening the database of call records, and reading it."""
 
 import builtins
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from .errors import RecordsError
 from .record import CallRecord
 from .record_search import RecordQuery
+from .records_file import DatabaseFile
 from .records_table import calls, record_columns, record_of
 
 DATABASE_ERRORS = (SQLAlchemyError, OSError, TimeoutError)
@@ -54,10 +54,15 @@ class RecordReader:
 
     def __init__(self, url: str) -> None:
         self._where = make_url(url).render_as_string(hide_password=True)
-        database = make_url(url).database
-        if url.startswith("sqlite") and not (database and Path(database).exists()):
-            raise RecordsError(f"there are no call records at {database}; has the gateway run with this configuration?")
+        self._file = DatabaseFile(url)
+        self._check_file()
         self._engine = open_engine(url)
+
+    def _check_file(self) -> None:
+        """SQLite would make a file that is missing."""
+        path = self._file.path
+        if path is not None and not path.exists():
+            raise RecordsError(f"there are no call records at {path}; has the gateway run with this configuration?")
 
     async def get(self, call_id: str) -> CallRecord | None:
         """One record. Raises RecordsError."""
@@ -74,6 +79,7 @@ class RecordReader:
         return await self._select(select(*record_columns).where(*conditions).order_by(calls.c.id.desc()).limit(limit))
 
     async def _select(self, query: Any) -> "builtins.list[CallRecord]":
+        self._check_file()
         try:
             async with self._engine.connect() as connection:
                 return [record_of(dict(row)) for row in (await connection.execute(query)).mappings()]

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
@@ -230,6 +230,75 @@ async def test_beyond_the_memory_limit_records_are_spooled_and_replayed(tmp_path
     assert await store.list() == list(reversed(some))
     await store.close()
     assert not list(tmp_path.glob("records.spool*"))
+
+
+@pytest.mark.parametrize("left", [(), ("-wal", "-shm")], ids=["whole", "log left behind"])
+async def test_a_database_that_is_removed_is_written_anew_with_all_that_it_had(tmp_path, left):
+    async with opened(tmp_path) as store:
+        before, after = whole_record(), whole_record()
+        store.write(before)
+        await written(store)
+        for path in tmp_path.glob("calls.db*"):
+            if not path.name.endswith(left or "none"):
+                path.unlink()
+        store.write(after)
+        await until(lambda: (tmp_path / "calls.db").exists() and store.health.writable and not store.health.queued)
+        assert await store.list() == [after, before]
+    async with opened(tmp_path) as again:
+        assert await again.list() == [after, before]
+    with closing(sqlite3.connect(tmp_path / "calls.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_a_database_that_is_removed_while_nothing_is_written_is_missed_and_at_the_end_as_well(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(records, "LOOK_EVERY_S", 0.01)
+    store = RecordStore(url_of(tmp_path), state_dir=tmp_path)
+    await store.start()
+    record = whole_record()
+    store.write(record)
+    await written(store)
+    for path in tmp_path.glob("calls.db*"):
+        path.unlink()
+    await until((tmp_path / "calls.db").exists)
+    monkeypatch.setattr(records, "LOOK_EVERY_S", 3600.0)
+    await asyncio.sleep(0.05)
+    for path in tmp_path.glob("calls.db*"):
+        path.unlink()
+    await store.close()
+    async with opened(tmp_path) as again:
+        assert await again.list() == [record]
+
+
+async def test_a_database_that_is_replaced_is_used_as_it_is(tmp_path):
+    async with opened(tmp_path / "other"):
+        pass
+    async with opened(tmp_path) as store:
+        store.write(whole_record())
+        await written(store)
+        (tmp_path / "calls.db-wal").unlink()
+        (tmp_path / "calls.db-shm").unlink()
+        (tmp_path / "other" / "calls.db").replace(tmp_path / "calls.db")
+        record = whole_record()
+        store.write(record)
+        await until(lambda: store.health.written == 2)
+        assert await store.list() == [record]
+
+
+async def test_while_the_directory_is_away_records_wait_and_it_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(records, "RETRY_MOST_S", 0.01)
+    home, away = tmp_path / "home", tmp_path / "away"
+    async with opened(home) as store:
+        record = whole_record()
+        home.rename(away)
+        store.write(record)
+        await until(lambda: not store.health.writable)
+        assert store.health.queued == 1
+        away.rename(home)
+        await written(store)
+        assert await store.list() == [record]
 
 
 async def test_what_cannot_be_written_at_the_end_is_written_at_the_next_start(tmp_path):

@@ -1,18 +1,21 @@
 """Call records in a real PostgreSQL, started for this module: what SQLite's tests cannot prove."""
 
+import asyncio
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from trunkline.gateway import records
 from trunkline.gateway.errors import RecordsError
 from trunkline.gateway.ids import CallIds
 from trunkline.gateway.record import CallRecord, Media, Received, Turn
@@ -37,8 +40,44 @@ def as_server_user() -> dict[str, int]:
     return {"user": user.pw_uid, "group": user.pw_gid}
 
 
+class Server:
+    """A PostgreSQL that can be stopped, started again, and silenced."""
+
+    def __init__(self, arguments: list[str | Path], base: Path, port: int) -> None:
+        self.url = f"postgresql+asyncpg://trunkline@127.0.0.1:{port}/postgres"
+        self._arguments = arguments
+        self._base = base
+        self.start()
+
+    def start(self) -> None:
+        log = self._base / "log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._arguments, stdout=output, stderr=output, cwd=self._base, **as_server_user()
+            )
+        for _ in range(400):
+            assert self._process.poll() is None, log.read_text(errors="replace")
+            if "ready to accept connections" in log.read_text(errors="replace"):
+                return
+            time.sleep(0.05)
+        pytest.fail(f"PostgreSQL does not listen: {log.read_text(errors='replace')}")
+
+    def stop(self) -> None:
+        """At once, whoever is connected."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(20)
+
+    def silence(self, silent: bool) -> None:
+        """It takes what it is sent and answers nothing. Its processes lead groups of their own."""
+        parent = self._process.pid
+        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        for pid in (parent, *map(int, listed)):
+            os.kill(pid, signal.SIGSTOP if silent else signal.SIGCONT)
+
+
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def server() -> Iterator[Server]:
     initdb, postgres = binary("initdb"), binary("postgres")
     if initdb is None or postgres is None:
         reason = "postgres is not installed: apt-get install postgresql"
@@ -55,25 +94,25 @@ def url() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with (base / "log").open("wb") as log:
-        arguments = [postgres, "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"]
-        server = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=base, **identity)
+    server = Server([postgres, "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"], base, port)
     try:
-        wait_until_it_listens(server, port, base / "log")
-        yield f"postgresql+asyncpg://trunkline@127.0.0.1:{port}/postgres"
+        yield server
     finally:
-        server.terminate()
-        server.wait(20)
+        server.stop()
         shutil.rmtree(base)
 
 
-def wait_until_it_listens(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    for _ in range(400):
-        assert server.poll() is None, log.read_text(errors="replace")
-        if "ready to accept connections" in log.read_text(errors="replace"):
+@pytest.fixture
+def url(server: Server) -> str:
+    return server.url
+
+
+async def until(check: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if check():
             return
-        time.sleep(0.05)
-    pytest.fail(f"PostgreSQL does not listen on port {port}: {log.read_text(errors='replace')}")
+        await asyncio.sleep(0.02)
+    pytest.fail("it did not happen within 20 s")
 
 
 def record(**changes) -> CallRecord:
@@ -130,6 +169,47 @@ async def test_calls_of_a_gateway_that_died_are_closed_and_those_of_others_are_n
         assert found is not None
         assert found.end_reason == reason
         await store.close()
+
+
+async def test_records_wait_for_a_server_that_is_stopped(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RETRY_MOST_S", 0.2)
+    store = RecordStore(server.url, state_dir=tmp_path)
+    await store.start()
+    await asyncio.to_thread(server.stop)
+    late = record()
+    store.write(late)
+    await until(lambda: not store.health.writable)
+    assert store.health.queued == 1
+    await asyncio.to_thread(server.start)
+    await until(lambda: store.health.writable and not store.health.queued)
+    assert await store.get(late.id) == late
+    await store.close()
+
+
+async def test_a_server_that_is_silent_is_said_and_what_waits_is_spooled(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "SILENT_AFTER_S", 0.1)
+    monkeypatch.setattr(records, "WRITE_WITHIN_S", 0.5)
+    monkeypatch.setattr(records, "RETRY_MOST_S", 0.2)
+    monkeypatch.setattr(records, "MEMORY_LIMIT", 2)
+    store = RecordStore(server.url, state_dir=tmp_path)
+    await store.start()
+    first = record()
+    store.write(first)
+    await until(lambda: not store.health.queued)
+    server.silence(True)
+    try:
+        late = [record() for _ in range(5)]
+        for one in late:
+            store.write(one)
+        await until(lambda: store.health.reason == "the database does not answer")
+        await until(lambda: (tmp_path / "records.spool.jsonl").exists())
+    finally:
+        server.silence(False)
+    await until(lambda: store.health.writable and not store.health.queued)
+    for one in late:
+        assert await store.get(one.id) == one
+    await store.close()
+    assert not list(tmp_path.glob("records.spool*"))
 
 
 async def test_a_nul_from_the_network_is_stored(url, tmp_path):
