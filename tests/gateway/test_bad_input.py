@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from support.conversation import converse
 from support.lab import API_KEY, HOST, PASSWORD, LabGateway, RawSip, eventually, offer
 from support.ports import Ports
 from support.processes import Programs
 
 from trunkline.gateway.lab.agent import AgentOptions
 from trunkline.gateway.lab.caller import LabCaller
-from trunkline.gateway.lab.voice import speech
 from trunkline.sip.message import Response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -61,27 +61,9 @@ def stranger(lab: LabGateway) -> Iterator[RawSip]:
         yield peer
 
 
-def in_order(wanted: bytes, heard: bytes | bytearray) -> bool:
-    """Whether every frame of a piece was heard, in order. Silence between them is allowed: on a busy machine the
-    phone's own clock may skip."""
-    position = 0
-    for start in range(0, len(wanted) - 159, 160):
-        position = heard.find(wanted[start : start + 160], position) + 160
-        if position < 160:
-            return False
-    return True
-
-
 async def conversation(lab: LabGateway, caller: LabCaller) -> None:
-    """Ask, and hear the answer whole: both directions to the octet."""
-    session = lab.agent.sessions[0]
-    question, answer = speech("caller_address", "pcmu"), speech(ANSWER, "pcmu")
-    already = len(session.audio)
-    caller.received.clear()
-    caller.say(question)
-    await caller.said_all()
-    await eventually(lambda: in_order(answer, caller.received), 20, "every octet of the answer to be heard", 0.1)
-    assert in_order(question, session.audio[already:]), "the agent did not hear every octet of the question"
+    """Both directions to the octet."""
+    await converse(lab, caller, [ANSWER])
 
 
 def refused_calls(lab: LabGateway) -> list[dict[str, Any]]:
