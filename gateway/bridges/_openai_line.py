@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 from binascii import b2a_base64
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 import msgspec
@@ -44,7 +46,7 @@ class Line:
     written.
     """
 
-    __slots__ = ("_high_water", "_protocol", "_stalled_at", "_transport", "_websocket")
+    __slots__ = ("_high_water", "_protocol", "_stalled_at", "_transport", "_websocket", "epoch")
 
     def __init__(self, connection: AsyncRealtimeConnection, audio: AudioFormat) -> None:
         self._websocket = cast(TextConnection, connection._connection)
@@ -54,6 +56,9 @@ class Line:
         self._transport = cast(asyncio.Transport, self._websocket.transport)
         self._high_water = audio.octets_per_ms * _BUFFER_MS * 4 // 3
         self._stalled_at: float | None = None
+        self.epoch = _service_time(self._websocket) - time.monotonic()
+        """Unix time at monotonic 0 by the service's clock, or by ours where it tells none. Ours may be wrong, and may
+        be set in the middle of a call."""
 
     async def receive(self) -> bytes:
         """The next message; raises websockets' ConnectionClosed."""
@@ -106,6 +111,15 @@ class Line:
             self._transport.abort()
         else:
             self._websocket.let_go()
+
+
+def _service_time(websocket: TextConnection) -> float:
+    """Unix time as the answer to the upgrade has it."""
+    date = None if websocket.response is None else websocket.response.headers.get("Date")
+    try:
+        return time.time() if date is None else parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return time.time()
 
 
 class Dialer:

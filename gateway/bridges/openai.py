@@ -129,9 +129,12 @@ class OpenAIBridge:
         self._line = line
         self._up_since = time.monotonic()
         if self._conversation.expires_at is not None:
-            remaining_s = self._conversation.expires_at - time.time()
-            wait_s = max(0.0, remaining_s - ROLL_OVER_S, remaining_s * ROLL_OVER_SHARE)
-            self._roll_timer = asyncio.get_running_loop().call_later(wait_s, self._start_roll_over)
+            ends_at = self._conversation.expires_at - line.epoch
+            remaining_s = ends_at - time.monotonic()
+            if remaining_s <= 0:
+                return  # two clocks that do not agree: the session's end will be seen when it comes
+            wait_s = max(remaining_s - ROLL_OVER_S, remaining_s * ROLL_OVER_SHARE)
+            self._roll_timer = asyncio.get_running_loop().call_later(wait_s, self._start_roll_over, ends_at)
 
     def send(self, frame: bytes) -> None:
         """One frame of the caller's audio, any length."""
@@ -244,20 +247,21 @@ class OpenAIBridge:
             line.append(bytes(self._backlog))
         self._backlog = None
 
-    def _start_roll_over(self) -> None:
-        self._roll_task = asyncio.get_running_loop().create_task(self._roll_over())
+    def _start_roll_over(self, ends_at: float) -> None:
+        self._roll_task = asyncio.get_running_loop().create_task(self._roll_over(ends_at))
 
-    async def _roll_over(self) -> None:
-        """Dial ahead, wait for a quiet moment, and let go of the old session: `events` goes on in the new one."""
-        old, expires_at = self._line, self._conversation.expires_at
-        if old is None or expires_at is None:
+    async def _roll_over(self, ends_at: float) -> None:
+        """Dial ahead, wait for a quiet moment, and let go of the old session, which ends at `ends_at`: `events` goes on
+        in the new one."""
+        old = self._line
+        if old is None:
             return
         try:
             fresh = await self._dialer.dial(self._config, self.input_format)
         except BridgeError:
             return  # the old session's end is recovered from like any lost connection
         try:
-            await self._quiet_moment(expires_at - ROLL_OVER_LATEST_S - time.time())
+            await self._quiet_moment(ends_at - ROLL_OVER_LATEST_S - time.monotonic())
         except asyncio.CancelledError:
             fresh.leave()
             raise

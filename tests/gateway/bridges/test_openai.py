@@ -4,10 +4,12 @@ import asyncio
 import json
 import socket
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from openai.types.realtime.realtime_client_event import RealtimeClientEvent
 from pydantic import TypeAdapter, ValidationError
 
-from trunkline.gateway.bridges import base, openai
+from trunkline.gateway.bridges import _openai_line, base, openai
 from trunkline.gateway.bridges._openai_conversation import Conversation
 from trunkline.gateway.bridges._openai_session import refused_format, session_update
 from trunkline.gateway.bridges._openai_waits import DTMF_PAUSE_S
@@ -1092,6 +1094,31 @@ async def test_a_server_with_short_sessions_is_not_rolled_over_without_pause(cal
         timer = talk.bridge._roll_timer
         assert timer is not None
         assert 25 < timer.when() - asyncio.get_running_loop().time() <= 30
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600, 366 * 86400])
+async def test_a_wrong_clock_of_this_host_moves_no_roll_over(
+    call: Call, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    async with AgentServer(options=AgentOptions(speed=0, faults=Faults(expires_in_s=60))) as server:
+        wrong = SimpleNamespace(time=lambda: time.time() + ahead_s, monotonic=time.monotonic)
+        monkeypatch.setattr(_openai_line, "time", wrong)
+        talk = await call(server, greeting=True)
+        await talk.until(ResponseDone)
+        timer = talk.bridge._roll_timer
+        assert timer is not None
+        assert 25 < timer.when() - asyncio.get_running_loop().time() <= 31
+
+
+async def test_a_session_that_is_over_before_it_began_is_not_rolled_over(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_openai_line, "_service_time", lambda _websocket: time.time() + 3600)
+    async with AgentServer(options=AgentOptions(speed=0, faults=Faults(expires_in_s=60))) as server:
+        talk = await call(server, greeting=True)
+        await talk.until(ResponseDone)
+        assert talk.bridge._roll_timer is None
+        assert len(server.sessions) == 1
 
 
 async def test_frames_are_dropped_while_the_service_does_not_read(call: Call) -> None:
