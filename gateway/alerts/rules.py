@@ -92,10 +92,16 @@ class Level(NamedTuple):
     stay: bool
 
 
-def share_level(showing: int, share: float, config: ShareConfig) -> Level:
-    """The way in wants enough calls that show it, and the way to stay half as many."""
+def in_a_row(run: int, total: int, config: ShareConfig) -> bool:
+    """Whether the last calls all show it, where there are too few within the window for a share."""
+    return total < config.min_calls <= run
+
+
+def share_level(showing: int, total: int, run: int, config: ShareConfig) -> Level:
+    """The way in wants enough calls that show it, and the way to stay half as many; or a run of them."""
+    row, share = in_a_row(run, total, config), share_of(showing, total)
     enter = showing >= config.min_calls and share > config.enter_share
-    return Level(enter, showing >= config.min_calls // 2 and share > config.leave_share)
+    return Level(row or enter, row or (showing >= config.min_calls // 2 and share > config.leave_share))
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from .rules import (
     Rule,
     Subject,
     agents_of,
+    in_a_row,
     percent,
     share_level,
     share_of,
@@ -25,7 +26,7 @@ from .rules_config import BurnRateConfig, RulesConfig, ShareConfig
 from .state import GatewayState
 from .symptoms import SymptomLog, calls_of
 from .watched_call import WatchedCall
-from .windows import Tallies
+from .windows import RUN_S, Runs, Tallies
 
 REJUDGE_S = 5.0
 """Seconds for which a verdict stands: it is worth more than a moment's work."""
@@ -202,6 +203,7 @@ class ShareRule(AudioRule):
     def __init__(self, rules: RulesConfig, log: SymptomLog) -> None:
         super().__init__(rules, log)
         self._tallies = Tallies([self._config.window_s], 2)
+        self._runs = Runs()
 
     @property
     def _config(self) -> ShareConfig:
@@ -214,10 +216,23 @@ class ShareRule(AudioRule):
     def forget_others(self, known: Collection[Subject]) -> None:
         super().forget_others(known)
         self._tallies.keep(known)
+        self._runs.keep(known)
 
-    def _count(self, call: WatchedCall, field: int, now: float) -> None:
-        if call.trunk and call.first(f"{self.name} {field}"):
-            self._tallies.add(Subject("trunk", call.trunk), field, now)
+    def _judged(self, call: WatchedCall, now: float) -> None:
+        """It is a call that can show it."""
+        if call.trunk and call.first(f"{self.name} judged"):
+            self._tallies.add(Subject("trunk", call.trunk), _ALL, now)
+
+    def _showed(self, call: WatchedCall, now: float) -> None:
+        """It does."""
+        if call.trunk and call.first(f"{self.name} showed"):
+            self._tallies.add(Subject("trunk", call.trunk), _SHOWING, now)
+
+    def ended(self, call: WatchedCall, now: float) -> None:
+        if not call.first(f"{self.name} showed"):
+            self._runs.bad(Subject("trunk", call.trunk), now)
+        elif not call.first(f"{self.name} judged"):
+            self._runs.good(Subject("trunk", call.trunk))
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
         return [self._assess(subject, now) for subject in trunks_of(state)]
@@ -225,18 +240,24 @@ class ShareRule(AudioRule):
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._config
         calls, showing = self._tallies.sums(subject, config.window_s, now)
-        share = share_of(showing, calls)
+        run = self._runs.length(subject, now)
         return Assessment(
             rule=self.name,
             subject=subject,
-            levels={"page": share_level(showing, share, config)},
-            describe=lambda: self._describe(subject, showing, calls, now),
+            levels={"page": share_level(showing, calls, run, config)},
+            describe=lambda: self._describe(subject, showing, calls, run, now),
             hold_s=config.hold_s,
-            active=calls > 0,
+            active=calls > 0 or run > 0,
         )
 
-    def _describe(self, subject: Subject, showing: int, calls: int, now: float) -> Description:
+    def _describe(self, subject: Subject, showing: int, calls: int, run: int, now: float) -> Description:
         config = self._config
+        if in_a_row(run, calls, config):
+            headline = f"the last {run} calls {self._trouble}"
+            detail = [
+                f"{run} calls in a row (limit {config.min_calls}, where there are fewer within {span(config.window_s)})"
+            ]
+            return self._described(subject, RUN_S, RUN_S, now, headline, detail)
         limits = f"limit {percent(config.enter_share)}, at least {config.min_calls} calls"
         detail = [f"{showing} of {max(showing, calls)} calls within {span(config.window_s)} ({limits})"]
         share = percent(share_of(showing, calls))
@@ -257,14 +278,14 @@ class OneWayAudio(ShareRule):
         return self._rules.one_way_audio
 
     def answered(self, call: WatchedCall, now: float) -> None:
-        self._count(call, _ALL, now)
+        self._judged(call, now)
 
     def went_dead(self, call: WatchedCall, now: float) -> None:
-        self._count(call, _SHOWING, now)
+        self._showed(call, now)
 
     def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
         if self._shows(part):
-            self._count(call, _SHOWING, now)
+            self._showed(call, now)
 
 
 class Echo(ShareRule):
@@ -280,6 +301,6 @@ class Echo(ShareRule):
     def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
         if part.echo is None:
             return
-        self._count(call, _ALL, now)
+        self._judged(call, now)
         if self._shows(part):
-            self._count(call, _SHOWING, now)
+            self._showed(call, now)

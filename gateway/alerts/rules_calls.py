@@ -17,6 +17,7 @@ from .rules import (
     Rule,
     Subject,
     agents_of,
+    in_a_row,
     percent,
     share_level,
     share_of,
@@ -26,7 +27,7 @@ from .rules import (
 from .rules_config import LatencyConfig, RulesConfig
 from .state import GatewayState
 from .watched_call import WatchedCall
-from .windows import Tallies
+from .windows import RUN_S, Runs, Tallies
 
 TAIL = 0.05
 """What lies above the 95th percentile."""
@@ -92,6 +93,7 @@ class CallFailures(Rule):
     def __init__(self, rules: RulesConfig) -> None:
         self._config = rules.call_failures
         self._tallies = Tallies([self._config.window_s], 2)
+        self._runs = Runs()
         self._failures = _Failures()
 
     def use(self, rules: RulesConfig) -> None:
@@ -100,6 +102,7 @@ class CallFailures(Rule):
 
     def forget_others(self, known: Collection[Subject]) -> None:
         self._tallies.keep(known)
+        self._runs.keep(known)
         self._failures.keep(known)
 
     def ended(self, call: WatchedCall, now: float) -> None:
@@ -107,7 +110,10 @@ class CallFailures(Rule):
         self._tallies.add(subject, _ALL, now)
         if _failed(call.record):
             self._tallies.add(subject, _FAILED, now)
+            self._runs.bad(subject, now)
             self._failures.add(subject, call, call.record.end_reason or "no reason given", now)
+        else:
+            self._runs.good(subject)
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
         return [self._assess(subject, now) for subject in trunks_of(state)]
@@ -115,22 +121,29 @@ class CallFailures(Rule):
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._config
         ended, failed = self._tallies.sums(subject, config.window_s, now)
+        run = self._runs.length(subject, now)
         return Assessment(
             rule=self.name,
             subject=subject,
-            levels={"page": share_level(failed, share_of(failed, ended), config)},
-            describe=lambda: self._describe(subject, failed, ended, now),
+            levels={"page": share_level(failed, ended, run, config)},
+            describe=lambda: self._describe(subject, failed, ended, run, now),
             hold_s=config.hold_s,
-            active=ended > 0,
+            active=ended > 0 or run > 0,
         )
 
-    def _describe(self, subject: Subject, failed: int, ended: int, now: float) -> Description:
+    def _describe(self, subject: Subject, failed: int, ended: int, run: int, now: float) -> Description:
         config = self._config
-        since = now - config.window_s
-        limits = f"limit {percent(config.enter_share)}, at least {config.min_calls} calls"
-        figures = f"{failed} of {ended} calls within {span(config.window_s)} ({limits})"
+        row = in_a_row(run, ended, config)
+        since = now - (RUN_S if row else config.window_s)
+        within = span(config.window_s)
+        if row:
+            headline = f"the last {run} calls failed"
+            figures = f"{run} calls in a row (limit {config.min_calls}, where there are fewer within {within})"
+        else:
+            headline = f"{percent(share_of(failed, ended))} of calls fail"
+            limits = f"limit {percent(config.enter_share)}, at least {config.min_calls} calls"
+            figures = f"{failed} of {ended} calls within {within} ({limits})"
         detail = [figures, *self._failures.reasons(subject, since)]
-        headline = f"{percent(share_of(failed, ended))} of calls fail"
         return Description(headline, detail, self._failures.calls(subject, since))
 
 
@@ -240,6 +253,7 @@ class ProviderErrors(Rule):
     def __init__(self, rules: RulesConfig) -> None:
         self._config = rules.provider_errors
         self._tallies = Tallies([self._config.window_s], 4)
+        self._runs = Runs()
         self._failures = _Failures()
         self._providers: dict[Subject, str] = {}
 
@@ -249,6 +263,7 @@ class ProviderErrors(Rule):
 
     def forget_others(self, known: Collection[Subject]) -> None:
         self._tallies.keep(known)
+        self._runs.keep(known)
         self._failures.keep(known)
         self._providers = {subject: name for subject, name in self._providers.items() if subject in known}
 
@@ -276,6 +291,12 @@ class ProviderErrors(Rule):
     def _gone(self, subject: Subject, call: WatchedCall, reason: str, now: float) -> None:
         self._tallies.add(subject, _GONE, now)
         self._failures.add(subject, call, f"session {reason}", now)
+        if call.first(f"no session of {call.agent}"):
+            self._runs.bad(subject, now)
+
+    def ended(self, call: WatchedCall, now: float) -> None:
+        if call.record.answered_at is not None and call.first(f"no session of {call.agent}"):
+            self._runs.good(Subject("agent", call.agent))
 
     def assess(self, state: GatewayState, now: float) -> list[Assessment]:
         return [self._assess(subject, now) for subject in agents_of(state)]
@@ -283,34 +304,42 @@ class ProviderErrors(Rule):
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._config
         sessions, gone, errors, troubled = self._tallies.sums(subject, config.window_s, now)
+        run = self._runs.length(subject, now)
         return Assessment(
             rule=self.name,
             subject=subject,
             levels={
-                "page": share_level(gone, share_of(gone, sessions), config),
+                "page": share_level(gone, sessions, run, config),
                 "ticket": Level(errors >= config.errors and troubled >= config.min_calls, errors > config.errors // 2),
             },
-            describe=lambda: self._describe(subject, sessions, gone, errors, now),
+            describe=lambda: self._describe(subject, sessions, gone, errors, run, now),
             hold_s=config.hold_s,
-            active=sessions + errors > 0,
+            active=sessions + errors + run > 0,
         )
 
-    def _describe(self, subject: Subject, sessions: int, gone: int, errors: int, now: float) -> Description:
+    def _describe(self, subject: Subject, sessions: int, gone: int, errors: int, run: int, now: float) -> Description:
         config = self._config
-        since, provider = now - config.window_s, self._providers.get(subject, "the speech service")
-        lost = f"{gone} of {max(sessions, gone)} sessions refused or lost (limit {percent(config.enter_share)})"
-        survived = f"{errors} errors and reconnects that calls survived (limit {config.errors})"
-        paging = share_of(gone, sessions) > config.leave_share
-        evidence = [lost, survived] if paging else [survived, lost]
-        within = f"within {span(config.window_s)}"
-        if paging:
+        row = in_a_row(run, sessions, config)
+        since = now - (RUN_S if row else config.window_s)
+        provider, within = self._providers.get(subject, "the speech service"), f"within {span(config.window_s)}"
+        lost = (
+            f"{gone} of {max(sessions, gone)} sessions refused or lost (limit {percent(config.enter_share)}) {within}"
+        )
+        survived = f"{errors} errors and reconnects that calls survived (limit {config.errors}) {within}"
+        if row:
+            headline = f"the last {run} sessions at {provider} failed"
+            evidence = [
+                f"{run} sessions in a row refused or lost (limit {config.min_calls}, where there are fewer {within})"
+            ]
+        elif share_of(gone, sessions) > config.leave_share:
             headline = f"{percent(share_of(gone, sessions))} of sessions at {provider} fail"
+            evidence = [lost, survived]
         else:
             headline = f"{provider} reports errors or loses sessions"
+            evidence = [survived, lost]
         verdict = Verdict(
             causes=[Cause(name="provider", share=1.0, evidence=evidence)],
-            summary=f"the speech service ({provider}): {evidence[0]} {within}",
+            summary=f"the speech service ({provider}): {evidence[0]}",
         )
-        detail = [f"{sentence} {within}" for sentence in evidence]
-        detail += self._failures.reasons(subject, since)
+        detail = [*evidence, *self._failures.reasons(subject, since)]
         return Description(headline, detail, self._failures.calls(subject, since), lambda: verdict)

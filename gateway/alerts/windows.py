@@ -1,5 +1,6 @@
 """Counters over sliding windows, of bounded memory: each window is 30 buckets, coarser the longer it is."""
 
+from collections import deque
 from collections.abc import Collection, Iterable
 from math import floor
 
@@ -78,3 +79,32 @@ class Tallies:
             return [0] * self._fields
         window.advance(now)
         return window.sums
+
+
+RUN_S = 86400.0
+"""What went wrong longer ago is no part of a run."""
+RUN_MOST = 100
+"""Longer runs are not told apart."""
+
+
+class Runs:
+    """How often in a row something went wrong, for each of several subjects: all that a few calls can say."""
+
+    def __init__(self) -> None:
+        self._times: dict[Subject, deque[float]] = {}
+
+    def keep(self, known: Collection[Subject]) -> None:
+        """Forget every other subject."""
+        self._times = {subject: times for subject, times in self._times.items() if subject in known}
+
+    def bad(self, subject: Subject, now: float) -> None:
+        """Once more."""
+        self._times.setdefault(subject, deque(maxlen=RUN_MOST)).append(now)
+
+    def good(self, subject: Subject) -> None:
+        """It went well: the run is over."""
+        self._times.pop(subject, None)
+
+    def length(self, subject: Subject, now: float) -> int:
+        """So often, lately and in a row."""
+        return sum(now - at < RUN_S for at in self._times.get(subject, ()))

@@ -148,6 +148,76 @@ def test_a_page_that_nobody_answers_raises_no_alert(bench):
     assert bench.told == []
 
 
+# Few calls
+
+
+def hourly(bench: Bench, each, hours: int) -> list[Alert]:
+    """One call an hour."""
+    told: list[Alert] = []
+    for _ in range(hours):
+        each()
+        told += bench.poll()
+        bench.skip(3600)
+        told += bench.poll()
+    return told
+
+
+def test_one_call_an_hour_that_fails_pages_at_the_fifth(bench):
+    assert hourly(bench, bench.fail, 4) == []
+    (fired,) = hourly(bench, bench.fail, 1)
+    assert (fired.rule, fired.severity) == ("call_failures", "page")
+    assert fired.summary == "trunk vonage: the last 5 calls failed"
+    assert fired.detail[1:] == ["5 times: no route for +…"]
+    assert len(fired.calls) == 5
+    assert hourly(bench, bench.fail, 20) == []
+    bench.calls(1, good())
+    assert [alert.state for alert in bench.run(601)] == ["resolved"]
+
+
+def test_calls_that_fail_now_and_then_are_no_run(bench):
+    for _ in range(10):
+        assert hourly(bench, bench.fail, 4) == []
+        bench.calls(1, good())
+
+
+def test_a_run_of_more_than_a_day_is_none(bench):
+    for _ in range(20):
+        assert hourly(bench, bench.fail, 1) == []
+        bench.skip(6 * 3600)
+
+
+def test_five_failures_in_a_row_among_many_calls_are_none(bench):
+    bench.calls(100, good())
+    bench.fail(5)
+    bench.run(5)
+    assert bench.told == []
+
+
+def test_one_silent_call_an_hour_pages_with_its_cause(bench):
+    (fired,) = hourly(bench, lambda: bench.calls(1, silent(), silent()), 4)
+    assert (fired.rule, fired.severity) == ("one_way_audio", "page")
+    assert fired.summary == "trunk vonage: the last 3 calls have one-way audio; cause: carrier or access network"
+    assert len(fired.calls) == 3
+
+
+def test_one_session_an_hour_that_is_lost_pages(bench):
+    def lost(count: int = 1) -> None:
+        record = bench.call(answered=False)
+        bench.session(record)
+        record.answered_at = bench.wall
+        bench.engine.on_record(record)
+        bench.report(record, provider_lost=count)
+        bench.end(record, by="provider")
+
+    hourly(bench, lost, 2)
+    hourly(bench, lambda: lost(0), 1)
+    hourly(bench, lost, 2)
+    assert bench.told == []
+    (fired,) = hourly(bench, lost, 1)
+    assert (fired.rule, fired.severity) == ("provider_errors", "page")
+    assert fired.summary == "agent reception: the last 3 sessions at openai failed; cause: speech service"
+
+
 # The speech service
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.gateway.alerts.rules import Subject
-from trunkline.gateway.alerts.windows import BUCKETS, Tallies, Window
+from trunkline.gateway.alerts.windows import BUCKETS, RUN_MOST, RUN_S, Runs, Tallies, Window
 
 A, B = Subject("trunk", "a"), Subject("trunk", "b")
 
@@ -73,3 +73,18 @@ def test_spans_that_stay_keep_their_counts():
     tallies.add(A, 0, 0.0)
     tallies.use([300, 900])
     assert [tallies.sums(A, span, 0.0) for span in (60, 300, 900)] == [[0], [1], [0]]
+
+
+def test_a_run_is_what_went_wrong_in_a_row_and_lately():
+    runs = Runs()
+    runs.bad(A, 0.0)
+    runs.bad(A, 100.0)
+    assert runs.length(A, 100.0) == 2
+    assert runs.length(A, RUN_S) == 1
+    runs.good(A)
+    assert runs.length(A, 100.0) == 0
+    for at in range(1000):
+        runs.bad(A, float(at))
+    assert runs.length(A, 1000.0) == RUN_MOST
+    runs.keep([])
+    assert runs.length(A, 1000.0) == 0
