@@ -162,7 +162,7 @@ class TrunkDownConfig(Table):
     """`[alerts.rules.trunk_down]`: not registered, or without an answer to OPTIONS."""
 
     for_s: float = Field(default=120.0, ge=0)
-    """A trunk that comes back sooner wakes nobody."""
+    """A trunk that comes back sooner wakes nobody, unless it goes down again and again for so long in all."""
     hold_s: float = Field(default=60.0, ge=0)
     """It must be up again for so long."""
 

@@ -11,28 +11,60 @@ from .state import GatewayState, TrunkState
 from .watched_call import WatchedCall
 from .windows import Tallies
 
+UNSTEADY_S = 900.0
+UNSTEADY_DROPS = 3
+"""A trunk that went down so often within UNSTEADY_S, for `for_s` in all, is no better than one that is down."""
+LOOKS_MOST_S = 5.0
+"""Longest time between two looks that counts as seen."""
+
+_DROPS, _DOWN_MS = range(2)
+
 
 class TrunkDown(Rule):
-    """Not registered, or without an answer to OPTIONS."""
+    """Not registered, or without an answer to OPTIONS: for long, or again and again."""
 
     name = "trunk_down"
 
     def __init__(self, rules: RulesConfig) -> None:
         self._config = rules.trunk_down
+        self._tallies = Tallies([UNSTEADY_S], 2)
+        self._down: set[Subject] = set()
+        self._looked_at: float | None = None
 
     def use(self, rules: RulesConfig) -> None:
         self._config = rules.trunk_down
 
-    def assess(self, state: GatewayState, now: float) -> list[Assessment]:
-        return [self._assess(name, trunk) for name, trunk in state.trunks.items()]
+    def forget_others(self, known: Collection[Subject]) -> None:
+        self._tallies.keep(known)
+        self._down &= set(known)
 
-    def _assess(self, name: str, trunk: TrunkState) -> Assessment:
-        headline = f"down: {trunk.state}, {trunk.reason}"
+    def assess(self, state: GatewayState, now: float) -> list[Assessment]:
+        before = now if self._looked_at is None else self._looked_at
+        # a pause in looking says nothing of what was meanwhile
+        passed_s, self._looked_at = min(max(0.0, now - before), LOOKS_MOST_S), now
+        return [self._assess(Subject("trunk", name), trunk, passed_s, now) for name, trunk in state.trunks.items()]
+
+    def _assess(self, subject: Subject, trunk: TrunkState, passed_s: float, now: float) -> Assessment:
+        if trunk.up:
+            self._down.discard(subject)
+        elif subject in self._down:
+            self._tallies.add(subject, _DOWN_MS, now, round(1000 * passed_s))
+        else:
+            self._down.add(subject)
+            self._tallies.add(subject, _DROPS, now)
+        drops, down_ms = self._tallies.sums(subject, UNSTEADY_S, now)
+        unsteady = drops >= UNSTEADY_DROPS and down_ms >= 1000 * self._config.for_s
+        troubled = not trunk.up or unsteady
+        now_is = f"{trunk.state}, {trunk.reason}"
+        headline = f"down {drops} times within {span(UNSTEADY_S)}" if unsteady else f"down: {now_is}"
+        detail = [f"{down_ms / 1000:.0f} s in all; now {now_is}"] if unsteady else []
+        if not trunk.up:
+            detail.append("no call can come in or go out over it")
         return Assessment(
             rule=self.name,
-            subject=Subject("trunk", name),
-            levels={"page": Level(not trunk.up, not trunk.up)},
-            describe=lambda: Description(headline, ["no call can come in or go out over it"]),
+            subject=subject,
+            levels={"page": Level(troubled, troubled)},
+            describe=lambda: Description(headline, detail),
             for_s=self._config.for_s,
             hold_s=self._config.hold_s,
         )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.alert_bench import DOWN, UP, Bench, good, lossy, silent, stuttering
 
 from trunkline.gateway.alerts.alert import ALERT_AGENT, Alert
-from trunkline.gateway.alerts.rules_config import FlappingConfig, RulesConfig, TrunkDownConfig
+from trunkline.gateway.alerts.rules_config import FlappingConfig, RecordsConfig, RulesConfig
 from trunkline.gateway.messages import MediaAlarm, SliceEnded, WorkerStatus
 from trunkline.gateway.record import Slice, StreamSlice
 from trunkline.gateway.records import RecordsHealth
@@ -19,6 +19,13 @@ def bench() -> Bench:
 
 
 # Trunks
+
+
+def flap(bench: Bench, down: int, up: int) -> None:
+    bench.trunks["vonage"] = DOWN
+    bench.run(down)
+    bench.trunks["vonage"] = UP
+    bench.run(up)
 
 
 def test_a_trunk_that_is_down_for_two_minutes_pages(bench):
@@ -36,12 +43,31 @@ def test_a_trunk_that_is_down_for_two_minutes_pages(bench):
 
 
 def test_a_trunk_that_comes_back_sooner_wakes_nobody(bench):
-    for _ in range(5):
-        bench.trunks["vonage"] = DOWN
-        bench.run(119)
-        bench.trunks["vonage"] = UP
-        bench.run(10)
+    for _ in range(2):
+        flap(bench, 119, 10)
+    bench.run(1000)
     assert bench.told == []
+
+
+def test_a_trunk_that_falls_for_a_moment_now_and_then_wakes_nobody(bench):
+    for _ in range(30):
+        flap(bench, 10, 90)
+    assert bench.told == []
+
+
+def test_a_trunk_that_flaps_each_30_s_pages_once(bench):
+    for _ in range(20):
+        flap(bench, 30, 30)
+    (fired,) = bench.told
+    assert (fired.rule, fired.subject, fired.severity) == ("trunk_down", "trunk vonage", "page")
+    assert bench.only().summary == "trunk vonage: down 14 times within 15 min"
+    assert bench.only().detail == ["417 s in all; now registered, for 300 s"]
+    assert [alert.state for alert in bench.run(1000)] == ["resolved"]
+
+
+def test_one_outage_is_over_as_soon_as_the_trunk_is_up_for_long_enough(bench):
+    flap(bench, 600, 61)
+    assert [alert.state for alert in bench.told] == ["firing", "resolved"]
 
 
 def test_all_trunks_down_are_one_alert():
@@ -437,21 +463,21 @@ def test_a_worker_that_does_not_come_back_pages(bench):
 # What all have in common
 
 
-def flap(bench: Bench, down: int, up: int) -> None:
-    bench.trunks["vonage"] = DOWN
-    bench.run(down)
-    bench.trunks["vonage"] = UP
-    bench.run(up)
-
-
 def test_what_comes_and_goes_stays_open_until_it_is_calm():
     rules = RulesConfig(
-        trunk_down=TrunkDownConfig(for_s=10, hold_s=10),
+        records=RecordsConfig(for_s=10, hold_s=10),
         flapping=FlappingConfig(times=3, period_s=600, calm_s=300),
     )
     bench = Bench(rules)
+
+    def flap() -> None:
+        bench.records = RecordsHealth(False, 3, "disk full")
+        bench.run(20)
+        bench.records = RecordsHealth(True, 0)
+        bench.run(30)
+
     for _ in range(8):
-        flap(bench, 20, 30)
+        flap()
     assert [alert.state for alert in bench.told] == ["firing", "resolved", "firing", "resolved", "firing"]
     assert "flapping" in bench.told[-1].detail[-1]
     assert "calm for 5 min" in bench.only().detail[-1]
@@ -461,7 +487,7 @@ def test_what_comes_and_goes_stays_open_until_it_is_calm():
     assert resolved.state == "resolved"
     # calm for long enough, it is an ordinary alert again
     bench.run(600)
-    flap(bench, 20, 30)
+    flap()
     assert [alert.state for alert in bench.told[6:]] == ["firing", "resolved"]
     assert not any("flapping" in line for line in bench.told[6].detail)
 
