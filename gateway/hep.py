@@ -69,9 +69,7 @@ class HepEncoder:
 
     def encode(self, seen: Seen) -> bytes:
         """One datagram. Raises HepError when it would be too long, or for addresses that are no pair."""
-        body = b"".join(
-            _CHUNK.pack(_GENERIC, kind, _CHUNK.size + len(content)) + content for kind, content in self._chunks(seen)
-        )
+        body = b"".join(_chunk(kind, content) for kind, content in self._chunks(seen))
         whole = _HEADER.size + len(body)
         if whole > _LONGEST:
             raise HepError(f"{whole} octets do not fit into a datagram")
@@ -102,9 +100,14 @@ class HepEncoder:
             yield 0x11, seen.correlation_id.encode("utf-8", "replace")
         if self._node is not None:
             yield 0x13, self._node
-        if len(seen.payload) > _LONGEST:
-            raise HepError(f"a payload of {len(seen.payload)} octets does not fit into a datagram")
         yield 0x0F, seen.payload
+
+
+def _chunk(kind: int, content: bytes) -> bytes:
+    if len(content) > _LONGEST:
+        # the far end chooses the length of a Call-ID as well as of the message
+        raise HepError(f"a chunk of {len(content)} octets does not fit into a datagram")
+    return _CHUNK.pack(_GENERIC, kind, _CHUNK.size + len(content)) + content
 
 
 def rtcp_json(data: bytes) -> bytes | None:

@@ -96,7 +96,8 @@ def _utc(text: str | None) -> str:
         return ""
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        # a zone can lead out of the years 1 to 9999
+        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time; write 2026-01-31 or 2026-01-31T15:04:05Z") from None
-    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

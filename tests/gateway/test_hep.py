@@ -86,6 +86,12 @@ def test_what_cannot_be_packed(source, payload):
         HepEncoder(1).encode(Seen(Protocol.SIP, False, source, BOB, 0.0, payload))
 
 
+@pytest.mark.parametrize("call_id", ["i" * 65530, "\ufffd" * 30000])
+def test_a_call_id_longer_than_a_chunk_is_no_crash(call_id):
+    with pytest.raises(HepError):
+        HepEncoder(1).encode(Seen(Protocol.SIP, True, ANN, BOB, 0.0, b"", call_id))
+
+
 def test_a_sender_report_as_json():
     block = ReportBlock(22, 3, 4, 0x1FFFF, 5, 6, 7)
     data = compound(11, "cname", block, SenderReport(11, (8 << 32) | 9, 10, 100, 16000))

@@ -4,11 +4,13 @@
 `test` ring: nobody is called at night to hear that somebody else has it, or that it is over.
 """
 
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import structlog
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
+from ....sip.errors import SipError
+from ....sip.uri import parse_uri
 from ...config_tables import Table
 from ...errors import CallRefused
 from ...messages import Announcement, KeyAnswer
@@ -25,11 +27,25 @@ _DECLINED = frozenset({603, 607, 608})
 """What the person, or the telephone, said: another trunk would hear the same."""
 
 
+def _dialable(to: SecretStr) -> SecretStr:
+    """Said when the file is read, and not when somebody is to be woken."""
+    number = to.get_secret_value()
+    whole = number.startswith(("sip:", "sips:"))
+    try:
+        # on any trunk; a colon or an at would make something else of it
+        parse_uri(number if whole else f"sip:{number}@trunk.invalid")
+    except SipError:
+        whole, number = False, ""
+    if not whole and (not number or set(number) & set(":@")):
+        raise ValueError("expected a number such as +14155550100, without blanks, or a SIP URI")
+    return to
+
+
 class TelephoneConfig(Table):
     """`[alerts.channels.NAME]` with `kind = "telephone"`."""
 
     kind: Literal["telephone"]
-    to: SecretStr = Field(min_length=1)
+    to: Annotated[SecretStr, AfterValidator(_dialable)]
     """The person's number, or a SIP URI. It is private: no log and no error shows it; the call's record has it."""
     trunk: str | None = None
     """The trunk to call through when it is up and not what the alert is about; None is any."""

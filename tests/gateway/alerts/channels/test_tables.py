@@ -103,6 +103,20 @@ def test_the_usual_ports_of_mail(security: str, port: int) -> None:
     assert EmailConfig.model_validate({"kind": "email", **GOOD["email"], "port": 2525}).server_port == 2525
 
 
+@pytest.mark.parametrize(
+    "to", ["", "ask ana", "+1 415 555 0100", "tel:+14155550100", "ana@example.com", "sip:", "sip:a b"]
+)
+def test_a_number_that_cannot_be_dialled_is_refused_unshown(to: str) -> None:
+    said = problem("telephone", {"to": to})
+    assert "expected a number such as +14155550100" in said
+    assert len(to) < 6 or to not in said
+
+
+@pytest.mark.parametrize("to", ["+14155550100", "112", "ana", "sip:ana@example.com", "sip:*9@127.0.0.1:5070"])
+def test_what_can_be_dialled(to: str) -> None:
+    assert TABLE.validate_python({"kind": "telephone", "to": to}).to.get_secret_value() == to
+
+
 async def test_only_the_running_gateway_calls(session: aiohttp.ClientSession) -> None:
     telephone = TABLE.validate_python({"kind": "telephone", **GOOD["telephone"]})
     with pytest.raises(GatewayError, match="only the running gateway can call"):

@@ -342,12 +342,14 @@ async def test_no_log_shows_the_number(
         assert NUMBER not in shown + str(failed.value) + repr(pager.telephone()) + repr(pager.telephone()._config)
 
 
-async def test_a_number_that_cannot_be_dialled_is_no_use_to_try_again(
-    ports: Ports, tmp_path: Path, brief: bytes
+async def test_a_number_that_the_switch_refuses_is_no_use_to_try_again(
+    ports: Ports, tmp_path: Path, brief: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Person(ports) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
+        trunk = pager.switch.trunks["vonage"]
+        monkeypatch.setattr(trunk, "uri_for", lambda number: f"sip:@@ {number}")
         with pytest.raises(DeliveryError, match="to is neither a number nor a SIP URI") as failed:
-            await pager.page(to="sip:@@ 15550177")
+            await pager.page(to="15550177")
     assert failed.value.permanent
     assert "15550177" not in str(failed.value)
 
