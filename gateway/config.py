@@ -273,7 +273,14 @@ def _known_keys(data: Any, location: Location) -> Iterable[str]:
         models = [inner for field in fields for inner in _models_in(field.annotation)] or models
         if AgentConfig in models and isinstance(data, Mapping) and data.get("provider") in providers():
             models = [load(data["provider"]).config]
+        models = [model for model in models if _is_of_its_kind(model, data)] or models
     return {key for model in models for key in model.model_fields}
+
+
+def _is_of_its_kind(model: type[BaseModel], data: Any) -> bool:
+    """Whether what tells the tables of a union apart is that of this one."""
+    tags = (tag for tag in ("kind", "type") if isinstance(data, Mapping) and tag in data and tag in model.model_fields)
+    return all(data[tag] in get_args(model.model_fields[tag].annotation) for tag in tags)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

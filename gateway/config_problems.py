@@ -130,6 +130,12 @@ def _sentence(detail: ErrorDetails, location: Location, known_keys: Callable[[Lo
             return detail["msg"].removeprefix("Value error, ")
         case "trunkline":
             return detail["msg"]
+        case "model_type" | "dict_type":
+            return "must be a table"
+        case "too_short":
+            return "must not be empty"
+        case "too_long":
+            return f"has {detail['ctx']['actual_length']} entries; {detail['ctx']['max_length']} are the most"
         case _:
             message = detail["msg"].replace("Input should", "must", 1)
             return message[:1].lower() + message[1:]

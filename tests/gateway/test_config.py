@@ -197,7 +197,7 @@ def test_rtp_advertises_its_own_address_or_that_of_sip(load):
         ),
         (
             "[[alerts.on_call]]\nname = 'Ada'\nchannels = []",
-            "t.toml:3: alerts.on_call[0].channels: list should have at least 1 item after validation, not 0",
+            "t.toml:3: alerts.on_call[0].channels: must not be empty",
         ),
         (
             "[[alerts.on_call]]\nname = 'Ada'\nchannels = ['x']\ntimezone = 'Europe/Berlim'",
@@ -211,6 +211,41 @@ def test_rtp_advertises_its_own_address_or_that_of_sip(load):
             "[[alerts.on_call]]\nname = 'Ada'\nchannels = ['x']\nhours = 'daily'",
             "t.toml:4: alerts.on_call[0].hours: must be a valid list",
         ),
+        (
+            "[[alerts.on_call]]\nname = 'Ada'\nchannels = ['x']\n" * 9,
+            "t.toml:1: alerts.on_call: has 9 entries; 8 are the most",
+        ),
+        (
+            "[alerts.channels.x]\nkind = 'slack'\nurl = 'https://h/hunter2'\nca_file = '/nowhere.pem'",
+            "t.toml:4: alerts.channels.x.ca_file: /nowhere.pem: No such file or directory; give a PEM file",
+        ),
+        (
+            f"[alerts.channels.x]\nkind = 'slack'\nurl = 'https://h/hunter2'\nca_file = '{EXAMPLE}'",
+            f"t.toml:4: alerts.channels.x.ca_file: {EXAMPLE}: it holds no PEM certificate; give a PEM file",
+        ),
+        (
+            "[alerts.channels.x]\nkind = 'alertmanager'\nurls = ['http://h:9093/api/v2/alerts']",
+            "t.toml:3: alerts.channels.x.urls[0]: the path of the API is added by the gateway; remove /api/v2/alerts",
+        ),
+        (
+            "[alerts.channels.x]\nkind = 'slack'\nurl = 'https://h/hunter2'\ntoken = 'hunter2'",
+            "t.toml:4: alerts.channels.x.token: unknown key; remove it, or use one of: ca_file, kind, url, verify_tls",
+        ),
+        ("alerts = []", "t.toml:1: alerts: must be a table"),
+        ("hep = 3", "t.toml:1: hep: must be a table"),
+        ("[hep]\ncollector = 'homer:9060'", "t.toml:2: hep.collector: expected a URL such as udp://homer.example.com"),
+        ("[hep]\ncapture_id = -1", "t.toml:2: hep.capture_id: must be greater than or equal to 0"),
+        (
+            "[quality_report]\ncollector = 'https://vq.example.com'",
+            "t.toml:2: quality_report.collector: expected a SIP URI such as sip:vq@collector.example.com:5060",
+        ),
+        (
+            "[quality_report]\npassword = 'hunter2'",
+            "t.toml:1: quality_report: an account has a username and a password; add the other one",
+        ),
+        ("[flight]\nkeep = 'some'", "t.toml:2: flight.keep: must be 'bad', 'all' or 'none'"),
+        ("[flight]\nmax_gb = 1", "t.toml:2: flight.max_gb: unknown key; did you mean max_mb?"),
+        ("[http]\nshow_numbers = 'some'", "t.toml:2: http.show_numbers: must be a valid boolean"),
         ("[alerts.channels.x]\nkind = 'fax'", "t.toml:2: alerts.channels.x.kind: no such kind; use one of: pagerduty"),
         ("[gateway\n", "t.toml:1: not valid TOML: "),
         ("a = 1\na = 2\n", "t.toml:2: not valid TOML: Cannot overwrite a value; correct the syntax"),

@@ -1,5 +1,6 @@
 """`[alerts.channels.NAME]`: one table a channel, told apart by `kind`."""
 
+import ssl
 from collections.abc import Mapping
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -63,6 +64,22 @@ def _integration_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _alertmanager_url(url: str) -> str:
+    if urlsplit(_http_url(url)).path.rstrip("/").endswith("/api/v2/alerts"):
+        raise ValueError("the path of the API is added by the gateway; remove /api/v2/alerts")
+    return url
+
+
+def _authorities(file: Path) -> Path:
+    """Found out now rather than when the channel is opened."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:
+        reason = "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ValueError(f"{file}: {reason}; give a PEM file") from None
+    return file
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SecretHttpUrl = Annotated[SecretStr, AfterValidator(_secret_http_url)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
@@ -71,7 +88,7 @@ MailAddress = Annotated[str, AfterValidator(_mail_address)]
 class TlsTable(Table):
     """How the far end's certificate is checked."""
 
-    ca_file: Path | None = None
+    ca_file: Annotated[Path, AfterValidator(_authorities)] | None = None
     """PEM file of the authorities that may have signed it; None is those of the system."""
     verify_tls: bool = True
     """False takes any certificate: who can redirect the connection can then read and swallow the alerts."""
@@ -91,7 +108,7 @@ class AlertmanagerConfig(TlsTable):
     """Alertmanager, API v2."""
 
     kind: Literal["alertmanager"]
-    urls: list[HttpUrl] = Field(min_length=1)
+    urls: list[Annotated[str, AfterValidator(_alertmanager_url)]] = Field(min_length=1)
     """Every member of a cluster, such as `http://127.0.0.1:9093`; each is told, and one that accepts is enough."""
     token: SecretStr | None = None
     """Bearer token, or else:"""

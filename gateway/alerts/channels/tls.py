@@ -11,7 +11,7 @@ def tls_context(name: str, config: TlsTable) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=config.ca_file)
     except OSError as error:
-        reason = error.strerror or "it holds no PEM certificate"
+        reason = "it holds no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError([f"alerts.channels.{name}.ca_file: {config.ca_file}: {reason}; give a PEM file"]) from None
     if not config.verify_tls:
         context.check_hostname = False
