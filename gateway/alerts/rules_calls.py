@@ -33,6 +33,8 @@ TAIL = 0.05
 """What lies above the 95th percentile."""
 STEPS = (1.5, 2.0, 3.0, 5.0, 8.0)
 """Multiples of a limit that are told apart."""
+LONGER = 24
+"""Where a window has too few answers, one so many times as long counts."""
 KEPT = 50
 """Failures whose reasons are kept, for each subject."""
 STOPPING = ("gateway is stopping", "gateway stops")
@@ -158,15 +160,22 @@ class Latency(Rule):
     def __init__(self, rules: RulesConfig, host: HostSeconds) -> None:
         self._config = self._of(rules)
         self._host = host
-        self._tallies = Tallies([self._config.window_s], _OVER + 1 + len(STEPS))
+        self._tallies = self._empty()
         self._slow = _Failures()
 
     def _of(self, rules: RulesConfig) -> LatencyConfig:
         raise NotImplementedError
 
+    def _empty(self) -> Tallies:
+        window_s = self._config.window_s
+        return Tallies([window_s, LONGER * window_s], _OVER + 1 + len(STEPS))
+
     def use(self, rules: RulesConfig) -> None:
-        self._config = self._of(rules)
-        self._tallies.use([self._config.window_s])
+        before, self._config = self._config, self._of(rules)
+        limits = (self._config.limit_s, self._config.leave_s, self._config.window_s)
+        if limits != (before.limit_s, before.leave_s, before.window_s):
+            # what was slow by other limits says nothing of these
+            self._tallies, self._slow = self._empty(), _Failures()
 
     def forget_others(self, known: Collection[Subject]) -> None:
         self._tallies.keep(known)
@@ -190,26 +199,30 @@ class Latency(Rule):
 
     def _assess(self, subject: Subject, now: float) -> Assessment:
         config = self._config
-        sums = self._tallies.sums(subject, config.window_s, now)
+        latest, span_s = self._tallies.sums(subject, config.window_s, now), config.window_s
+        if latest[_COUNT] < config.min_count:
+            span_s *= LONGER
+        sums = self._tallies.sums(subject, span_s, now)
         enough = sums[_COUNT] >= config.min_count and sums[_SLOW_CALLS] >= config.min_calls
-        enter = enough and share_of(sums[_OVER], sums[_COUNT]) > TAIL
+        goes_on = latest[_OVER] > 0
+        enter = enough and goes_on and share_of(sums[_OVER], sums[_COUNT]) > TAIL
         return Assessment(
             rule=self.name,
             subject=subject,
             levels={"ticket": Level(enter, share_of(sums[_OVER_LEAVE], sums[_COUNT]) > TAIL)},
-            describe=lambda: self._describe(subject, sums, now),
+            describe=lambda: self._describe(subject, sums, span_s, now),
             hold_s=config.hold_s,
-            active=sums[_COUNT] > 0,
+            active=latest[_COUNT] > 0,
         )
 
-    def _describe(self, subject: Subject, sums: list[int], now: float) -> Description:
+    def _describe(self, subject: Subject, sums: list[int], span_s: float, now: float) -> Description:
         config = self._config
         over = [m for step, m in enumerate((1.0, *STEPS)) if share_of(sums[_OVER + step], sums[_COUNT]) > TAIL]
         worst = config.limit_s * over[-1] if over else config.leave_s
-        share = f"{percent(share_of(sums[_OVER], sums[_COUNT]))} of {sums[_COUNT]} within {span(config.window_s)}"
+        share = f"{percent(share_of(sums[_OVER], sums[_COUNT]))} of {sums[_COUNT]} within {span(span_s)}"
         limits = f"took more than {config.limit_s:g} s (limit {percent(TAIL)})"
         detail = [f"{share} {limits}, in {sums[_SLOW_CALLS]} calls"]
-        since = now - config.window_s
+        since = now - span_s
         headline = f"one {self._what} in twenty takes more than {worst:g} s"
         return Description(
             headline, detail, self._slow.calls(subject, since), lambda: self._host.or_service(headline, now)

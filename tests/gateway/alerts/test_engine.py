@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.alert_bench import DOWN, UP, Bench, good, lossy, silent, stuttering
 
 from trunkline.gateway.alerts.alert import ALERT_AGENT, Alert
-from trunkline.gateway.alerts.rules_config import FlappingConfig, RecordsConfig, RulesConfig
+from trunkline.gateway.alerts.rules_config import FlappingConfig, LatencyConfig, RecordsConfig, RulesConfig
 from trunkline.gateway.messages import MediaAlarm, SliceEnded, WorkerStatus
 from trunkline.gateway.record import Slice, StreamSlice
 from trunkline.gateway.records import RecordsHealth
@@ -291,6 +291,36 @@ def test_a_turn_is_counted_once_whenever_its_latency_is_known(bench):
     answers(bench, 10, [500.0] * 2)
     bench.run(1)
     assert "of 23 within 15 min" in bench.only().detail[0]
+
+
+def test_slow_answers_of_one_call_an_hour_are_a_ticket(bench):
+    def slow() -> None:
+        answers(bench, 1, [1500.0] * 4)
+
+    assert hourly(bench, slow, 4) == []
+    (fired,) = hourly(bench, slow, 1)
+    assert (fired.rule, fired.severity) == ("turn_latency", "ticket")
+    assert fired.detail[0].startswith("100 % of 20 within 6 h took more than 1 s")
+    assert len(fired.calls) == 5
+
+
+def test_what_was_slow_this_morning_is_no_ticket_in_a_quiet_hour(bench):
+    rules = RulesConfig(disabled=["turn_latency"])
+    bench.engine.use(rules)
+    answers(bench, 20, [1500.0] * 4)
+    bench.skip(3600)
+    bench.poll()
+    bench.engine.use(RulesConfig())
+    answers(bench, 2, [500.0] * 4)
+    bench.run(5)
+    assert bench.told == []
+
+
+def test_answers_that_were_slow_by_another_limit_are_forgotten_by_a_reload(bench):
+    answers(bench, 30, [1500.0] * 4)
+    bench.engine.use(RulesConfig(turn_latency=LatencyConfig(limit_s=2.0, leave_s=1.8)))
+    bench.run(5)
+    assert bench.told == []
 
 
 def test_a_late_first_word_is_a_ticket(bench):
