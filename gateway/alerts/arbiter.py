@@ -176,17 +176,20 @@ class Arbiter:
         """Its bad slices are bad for open alerts, too."""
         ours = candidate.description.symptoms
         opened = self._as_bad(candidate)
+        silent = self._log.silent_calls({Subject("trunk", symptom.trunk) for symptom in ours})
         shared: Counter[Key] = Counter()
         told = 0
         for symptom in ours:
-            tellers = [key for key in opened if self._tells_of(key, symptom)]
+            tellers = [key for key in opened if self._tells_of(key, symptom, silent)]
             shared.update(tellers)
             told += bool(tellers)
         return shared.most_common(1)[0][0] if ours and share_of(told, len(ours)) >= COVERED else None
 
-    def _tells_of(self, key: Key, symptom: Symptom) -> bool:
+    def _tells_of(self, key: Key, symptom: Symptom, silent: Collection[str]) -> bool:
         own = (GATEWAY, Subject("trunk", symptom.trunk), Subject("agent", symptom.agent))
-        return key.subject in own and self._log.shows(key.rule, symptom.slice)
+        # a slice in which a silence only begins or ends is not dead, but bad because of it
+        around = key.rule == "one_way_audio" and symptom.call_id in silent
+        return key.subject in own and (around or self._log.shows(key.rule, symptom.slice))
 
     def _fire(self, candidate: _Candidate, now: float) -> tuple[Key, Description]:
         """Open an alert, or make one that is open worse."""

@@ -54,9 +54,10 @@ class AlertEngine(Observer):
         self._arbiter = Arbiter(rules, self._open, self._log)
         host = HostSeconds(rules.host)
         self._rules: list[Rule] = [
-            Quality(rules, self._log),
+            # what is said more exactly goes first: bad quality of the same slices is folded into it
             OneWayAudio(rules, self._log),
             Echo(rules, self._log),
+            Quality(rules, self._log),
             CallFailures(rules),
             TurnLatency(rules, host),
             FirstAudio(rules, host),

@@ -85,6 +85,11 @@ class SymptomLog:
         """The subject's slices since then that show it, the oldest first."""
         return [symptom for symptom in self._kept.get(subject, ()) if symptom.at >= since and shows(symptom.slice)]
 
+    def silent_calls(self, subjects: Iterable[Subject]) -> set[str]:
+        """The subjects' calls in which a direction was dead."""
+        kept = (symptom for subject in subjects for symptom in self._kept.get(subject, ()))
+        return {symptom.call_id for symptom in kept if self.shows("one_way_audio", symptom.slice)}
+
     def verdict(self, symptoms: Sequence[Symptom], now: float) -> Verdict | None:
         """Why; None without evidence."""
         return judge(symptoms, self._traffic(now), self._bad_underruns) if symptoms else None

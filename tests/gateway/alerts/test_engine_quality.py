@@ -337,6 +337,21 @@ def test_one_way_audio_and_bad_quality_of_the_same_calls_are_one_alert():
     assert len(bench.told) == 1
 
 
+def test_the_slices_in_which_a_silence_begins_and_ends_belong_to_it():
+    bench = Bench(quick())
+    bench.calls(12, lossy(0.1), silent(), lossy(0.1))
+    bench.run(1)
+    assert [alert.rule for alert in bench.told] == ["one_way_audio"]
+
+
+def test_other_calls_are_bad_beside_those_with_one_way_audio():
+    bench = Bench(quick())
+    bench.calls(6, silent())
+    bench.calls(12, lossy(), lossy())
+    bench.run(1)
+    assert {alert.rule for alert in bench.told} == {"one_way_audio", "quality"}
+
+
 def test_what_one_speech_service_does_is_one_alert():
     bench = Bench(quick())
     for _ in range(5):
