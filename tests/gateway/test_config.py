@@ -8,22 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.gateway.addresses import HostPort, ListenUrl, PortRange, SipServer, is_loopback
-from trunkline.gateway.alerts.config import AlertsConfig
-from trunkline.gateway.bridges.base import load as load_provider
-from trunkline.gateway.bridges.base import providers
 from trunkline.gateway.config import Config, load_config, load_tables, names_in
 from trunkline.gateway.config_problems import dotted
-from trunkline.gateway.config_tables import (
-    GatewayConfig,
-    HttpConfig,
-    RecordsConfig,
-    RouteConfig,
-    RtpConfig,
-    SipConfig,
-    TrunkConfig,
-)
 from trunkline.gateway.errors import ConfigError
-from trunkline.gateway.flight.config import FlightConfig
 from trunkline.gateway.toml_lines import Lines
 
 EXAMPLE = Path(__file__).parents[2] / "conf" / "trunkline.toml"
@@ -425,17 +412,3 @@ def test_lines_of_keys():
 def test_locations_as_a_person_writes_them():
     assert dotted(("routes", 1, "agent")) == "routes[1].agent"
     assert dotted(()) == ""
-
-
-def test_the_reference_names_every_key():
-    reference = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    agents = [load_provider(provider).config for provider in providers()]
-    tables = [GatewayConfig, SipConfig, RtpConfig, TrunkConfig, RouteConfig, HttpConfig, RecordsConfig, AlertsConfig]
-    tables.append(FlightConfig)
-    missing = [
-        f"{model.__name__}.{key}"
-        for model in [*tables, *agents]
-        for key in model.model_fields
-        if f"`{key}`" not in reference
-    ]
-    assert missing == []
