@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from ..call import timestamp
 from ..call_meter import SERVICE_REFUSED
 from ..ids import new_call_id
-from ..messages import Fact, LegClosed, LegCounts, LegFailed, LegReady, LegStatus, MediaAlarm, SliceEnded, WorkerStatus
+from ..messages import Fact, LegClosed, LegCounts, LegFailed, LegReady, LegStatus, SliceEnded, WorkerStatus
 from ..observer import Observer
 from ..record import CallRecord, MediaReport
 from .alert import ALERT_AGENT, Alert
@@ -143,9 +143,6 @@ class AlertEngine(Observer):
                 self._log.add(call, part, now)
                 for rule in self._rules:
                     rule.slice_ended(call, part, now)
-            case MediaAlarm(dead=True):
-                for rule in self._rules:
-                    rule.went_dead(call, now)
             case LegReady():
                 self._session(call, False, now)
             case LegFailed(status=status, retry_after_s=None) if status == SERVICE_REFUSED:

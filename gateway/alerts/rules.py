@@ -144,9 +144,6 @@ class Rule:
     def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
         """10 s of the call are rated."""
 
-    def went_dead(self, call: WatchedCall, now: float) -> None:
-        """Media that were due do not come."""
-
     def turn(self, call: WatchedCall, latency_s: float, now: float) -> None:
         """The agent answered the caller."""
 

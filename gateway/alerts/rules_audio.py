@@ -268,7 +268,7 @@ class ShareRule(AudioRule):
 
 
 class OneWayAudio(ShareRule):
-    """Answered calls in which a direction went dead."""
+    """Answered calls in which a direction went dead: counted with the slice that it died in, which says why."""
 
     name = "one_way_audio"
     _trouble = "have one-way audio"
@@ -279,9 +279,6 @@ class OneWayAudio(ShareRule):
 
     def answered(self, call: WatchedCall, now: float) -> None:
         self._judged(call, now)
-
-    def went_dead(self, call: WatchedCall, now: float) -> None:
-        self._showed(call, now)
 
     def slice_ended(self, call: WatchedCall, part: Slice, now: float) -> None:
         if self._shows(part):

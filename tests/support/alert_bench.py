@@ -6,7 +6,7 @@ from trunkline.gateway.alerts.alert import Alert
 from trunkline.gateway.alerts.engine import AlertEngine
 from trunkline.gateway.alerts.rules_config import RulesConfig
 from trunkline.gateway.alerts.state import TrunkState
-from trunkline.gateway.messages import LegCounts, LegFailed, LegReady, LegStatus, MediaAlarm, SliceEnded, WorkerStatus
+from trunkline.gateway.messages import LegCounts, LegFailed, LegReady, LegStatus, SliceEnded, WorkerStatus
 from trunkline.gateway.record import CallRecord, MediaReport, Setup, Slice, StreamSlice, Turn
 from trunkline.gateway.records import RecordsHealth
 from trunkline.rtp.emodel import mos
@@ -197,9 +197,6 @@ class Bench:
 
     def session(self, record: CallRecord, ok: bool = True) -> None:
         self.engine.on_fact(record.id, LegReady(record.id, 200.0) if ok else LegFailed(record.id, 503, "refused"))
-
-    def dead(self, record: CallRecord, direction: str = "received") -> None:
-        self.engine.on_fact(record.id, MediaAlarm(record.id, direction, True, "nothing came"))
 
     def worker(self, clock_late_ms: float = 1.0, loop_lag_ms: float = 1.0, legs: int = 3) -> None:
         self.engine.on_worker_status("media-1", WorkerStatus(legs, clock_late_ms, 0, loop_lag_ms))
