@@ -88,7 +88,8 @@ def try_channel(
         answer = f", and the person said {tested['answer']}" if tested["answer"] else ""
         typer.echo(f"{channel}: delivered within {tested['took_ms'] / 1000:.1f} s{answer}")
     else:
-        typer.echo(f"{channel}: FAILED: {tested['reason']}")
+        reason = tested["reason"].removeprefix(f"{channel}: ")
+        typer.echo(f"{channel}: FAILED: {reason}")
     if not tested["delivered"]:
         raise typer.Exit(FAILED)
 

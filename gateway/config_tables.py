@@ -210,6 +210,11 @@ class HepConfig(Table):
     password: SecretStr | None = None
     """What the collector asks its agents for; it travels in clear."""
 
+    @model_validator(mode="after")
+    def _has_a_collector(self) -> Self:
+        _check_collector(self)
+        return self
+
 
 class QualityReportConfig(Table):
     """`[quality_report]`: a report of each answered call's quality by SIP PUBLISH (RFC 6035)."""
@@ -230,13 +235,22 @@ class QualityReportConfig(Table):
             uri = None
         if collector is not None and (uri is None or uri.scheme != "sip" or uri.transport not in (None, "udp", "tcp")):
             raise ValueError("expected a SIP URI such as sip:vq@collector.example.com:5060;transport=udp")
+        if uri is not None and uri.password is not None:
+            raise ValueError("the URI holds a password, which would travel in clear; use username and password")
         return collector
 
     @model_validator(mode="after")
     def _whole_account(self) -> Self:
         if (self.username is None) != (self.password is None):
             raise ValueError("an account has a username and a password; add the other one")
+        _check_collector(self)
         return self
+
+
+def _check_collector(table: HepConfig | QualityReportConfig) -> None:
+    """Keys without a collector would do nothing, and nobody would know."""
+    if table.collector is None and table.model_fields_set:
+        raise ValueError("there is no collector; add it, or remove the other keys")
 
 
 def _is_network(text: str) -> bool:

@@ -226,6 +226,15 @@ def test_rtp_advertises_its_own_address_or_that_of_sip(load):
             "[quality_report]\ncollector = 'https://vq.example.com'",
             "t.toml:2: quality_report.collector: expected a SIP URI such as sip:vq@collector.example.com:5060",
         ),
+        ("[hep]\ncapture_id = 7", "t.toml:1: hep: there is no collector; add it, or remove the other keys"),
+        (
+            "[quality_report]\nusername = 'a'\npassword = 'hunter2'",
+            "t.toml:1: quality_report: there is no collector; add it, or remove the other keys",
+        ),
+        (
+            "[quality_report]\ncollector = 'sip:vq:hunter2@vq.example.com'",
+            "t.toml:2: quality_report.collector: the URI holds a password, which would travel in clear; use username",
+        ),
         (
             "[quality_report]\npassword = 'hunter2'",
             "t.toml:1: quality_report: an account has a username and a password; add the other one",

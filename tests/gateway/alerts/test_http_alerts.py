@@ -223,10 +223,12 @@ async def test_a_channel_that_fails_its_test_is_exit_status_1(trunkline):
     trunkline.api.alerts.tested = ChannelTest(channel="pager", delivered=True, answer="next", took_ms=21_000)
     _, out, _ = await trunkline("test", "pager")
     assert out == "pager: delivered within 21.0 s, and the person said next\n"
-    trunkline.api.alerts.tested = ChannelTest(channel="pager", delivered=False, reason="no route to host", took_ms=1.0)
+    trunkline.api.alerts.tested = ChannelTest(
+        channel="pager", delivered=False, reason="pager: no route to host", took_ms=1.0
+    )
     assert (await trunkline("test", "pager"))[:2] == (1, "pager: FAILED: no route to host\n")
     status, out, _ = await trunkline("test", "pager", "--json")
-    assert (status, json.loads(out)["reason"]) == (1, "no route to host")
+    assert (status, json.loads(out)["reason"]) == (1, "pager: no route to host")
     assert (await trunkline("test", "fax"))[2] == "trunkline: there is no channel 'fax'; use one of: pager\n"
 
 
