@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import product
+from typing import get_args
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from .desk import AlertDesk
+from .rules_config import RuleName
 from .service import AlertService
 
 DELIVERY_RESULTS = ("delivered", "failed", "refused")
@@ -28,7 +31,7 @@ class AlertGauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """One family after the other."""
         open_alerts = GaugeMetricFamily(
-            "trunkline_alerts_open", "Alerts that are not resolved.", labels=("severity", "state")
+            "trunkline_alerts_open", "Alerts that are not resolved.", labels=("rule", "severity", "state")
         )
         deliveries = CounterMetricFamily(
             "trunkline_alert_deliveries",
@@ -58,10 +61,9 @@ class AlertGauges(Collector):
 def _fill(
     desk: AlertDesk, open_alerts: GaugeMetricFamily, deliveries: CounterMetricFamily, waiting: GaugeMetricFamily
 ) -> None:
-    states = Counter((alert.severity, alert.state) for alert in desk.engine.alerts)
-    for severity in ("page", "ticket"):
-        for state in ("firing", "acknowledged"):
-            open_alerts.add_metric((severity, state), states[severity, state])
+    states = Counter((alert.rule, alert.severity, alert.state) for alert in desk.engine.alerts)
+    for labels in product(get_args(RuleName), ("page", "ticket"), ("firing", "acknowledged")):
+        open_alerts.add_metric(labels, states[labels])
     results = {(channel, result): 0 for channel in desk.deliveries.waiting() for result in DELIVERY_RESULTS}
     for (channel, result), count in {**results, **desk.deliveries.results}.items():
         deliveries.add_metric((channel, result), count)

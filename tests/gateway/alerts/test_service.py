@@ -488,7 +488,7 @@ async def test_metrics_of_channels_begin_at_zero_and_count(world):
             lambda: _metrics(service)["trunkline_alert_deliveries_total pager delivered"] == 1, "the delivery"
         )
         figures = _metrics(service)
-        assert figures["trunkline_alerts_open page firing"] == 1
-        assert figures["trunkline_alerts_open ticket firing"] == 0
+        assert figures["trunkline_alerts_open trunk_down page firing"] == 1
+        assert figures["trunkline_alerts_open trunk_down ticket firing"] == 0
         assert figures["trunkline_alert_deliveries_waiting pager"] == 0
         assert figures["trunkline_alerts_storable"] == 1

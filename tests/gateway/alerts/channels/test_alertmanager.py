@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -34,6 +35,9 @@ receivers:
 """
 
 
+SHIPPED = Path(__file__).parents[4] / "conf/alertmanager/alertmanager.yml"
+
+
 def channel(session: aiohttp.ClientSession, *urls: str, **table: Any) -> Channel:
     config = AlertmanagerConfig.model_validate({"kind": "alertmanager", "urls": urls, **table})
     return make_channel("am", config, a_context(session))
@@ -49,8 +53,19 @@ class Alertmanager:
 
     async def alerts(self) -> dict[str, dict[str, Any]]:
         """What its API shows, by name."""
+        return {alert["labels"]["alertname"]: alert for alert in await self._shown()}
+
+    async def inhibited(self) -> set[str]:
+        """What it silences since something else explains it: severity, gateway, rule and subject."""
+        return {
+            " ".join(alert["labels"].get(key, "-") for key in ("severity", "gateway", "rule", "trunk", "agent"))
+            for alert in await self._shown()
+            if alert["status"]["inhibitedBy"]
+        }
+
+    async def _shown(self) -> list[dict[str, Any]]:
         async with self._session.get(f"{self.url}/api/v2/alerts") as response:
-            return {alert["labels"]["alertname"]: alert for alert in await response.json()}
+            return await response.json()
 
     def told(self, name: str, status: str) -> dict[str, Any] | None:
         """What its receiver heard of this alert with this status."""
@@ -58,21 +73,27 @@ class Alertmanager:
         return next((one for one in sent if one["labels"]["alertname"] == name and one["status"] == status), None)
 
 
+async def started(
+    programs: Programs, ports: Ports, session: aiohttp.ClientSession, config: str, on_call: Receiver
+) -> Alertmanager:
+    require("alertmanager")
+    port, file = ports.take(), programs.directory / "alertmanager.yml"
+    file.write_text(config)
+    arguments = [
+        f"--config.file={file}",
+        f"--storage.path={programs.directory}",
+        f"--web.listen-address={HOST}:{port}",
+        "--cluster.listen-address=",
+    ]
+    program = programs.start("alertmanager", ["prometheus-alertmanager", *arguments])
+    await eventually(lambda: "Listening" in program.output(), 10, "Alertmanager to listen")
+    return Alertmanager(session, port, on_call)
+
+
 @pytest.fixture
 async def alertmanager(programs: Programs, ports: Ports, session: aiohttp.ClientSession) -> AsyncIterator[Alertmanager]:
-    require("alertmanager")
     async with Receiver() as on_call:
-        port, config = ports.take(), programs.directory / "alertmanager.yml"
-        config.write_text(CONFIG.format(url=on_call.url("/on-call")))
-        arguments = [
-            f"--config.file={config}",
-            f"--storage.path={programs.directory}",
-            f"--web.listen-address={HOST}:{port}",
-            "--cluster.listen-address=",
-        ]
-        program = programs.start("alertmanager", ["prometheus-alertmanager", *arguments])
-        await eventually(lambda: "Listening" in program.output(), 10, "Alertmanager to listen")
-        yield Alertmanager(session, port, on_call)
+        yield await started(programs, ports, session, CONFIG.format(url=on_call.url("/on-call")), on_call)
 
 
 async def test_an_alert_is_shown_told_and_resolved(alertmanager: Alertmanager, session: aiohttp.ClientSession) -> None:
@@ -185,3 +206,47 @@ async def test_a_test_is_no_alert_of_a_trunk(session: aiohttp.ClientSession) -> 
         await channel(session, receiver.url()).deliver(a_delivery("test"))
     labels = receiver.requests[0].json[0]["labels"]
     assert labels == {"alertname": "TrunklineTest", "rule": "test", "severity": "page", "gateway": "edge1"}
+
+
+async def test_the_shipped_configuration_inhibits_what_is_explained(
+    programs: Programs, ports: Ports, session: aiohttp.ClientSession
+) -> None:
+    async with Receiver() as on_call:
+        config = SHIPPED.read_text().replace("http://127.0.0.1:9095", on_call.url(""))
+        program = await started(programs, ports, session, config, on_call)
+        for gateway, alerts in {
+            "edge1": [
+                ("page", "trunk_down", "trunk vonage"),
+                ("page", "one_way_audio", "trunk vonage"),
+                ("page", "one_way_audio", "trunk other"),
+                ("page", "call_failures", "trunk vonage"),
+                ("ticket", "quality", "trunk other"),
+                ("page", "quality", "trunk other"),
+                ("page", "quality", "trunk vonage"),
+                ("page", "provider_errors", "gateway"),
+                ("page", "provider_errors", "agent reception"),
+                ("ticket", "provider_errors", "agent sales"),
+            ],
+            "edge2": [
+                ("page", "one_way_audio", "trunk vonage"),
+                ("ticket", "quality", "trunk other"),
+                ("page", "provider_errors", "agent reception"),
+            ],
+        }.items():
+            context = a_context(session, gateway=gateway)
+            table = AlertmanagerConfig.model_validate({"kind": "alertmanager", "urls": [program.url]})
+            told = make_channel("am", table, context)
+            for severity, rule, subject in alerts:
+                trunk = subject.removeprefix("trunk ") if subject.startswith("trunk") else None
+                alert = an_alert(severity=severity, rule=rule, subject=subject, trunk=trunk)
+                await told.deliver(a_delivery("trigger", alert))
+        expected = {
+            "page edge1 one_way_audio vonage -",
+            "page edge1 call_failures vonage -",
+            "page edge1 quality vonage -",
+            "ticket edge1 quality other -",
+            "page edge1 provider_errors - reception",
+        }
+        async with asyncio.timeout(10):
+            while (await program.inhibited()) != expected:
+                await asyncio.sleep(0.1)
