@@ -17,7 +17,7 @@ from .errors import ConfigError, GatewayError
 from .record import CallRecord
 from .record_view import calls_table, record_view
 
-FAILED, BAD_CONFIG, INTERRUPTED = 1, 2, 130
+FAILED, BAD_CONFIG = 1, 2
 
 app = typer.Typer(
     name="trunkline",
@@ -33,15 +33,13 @@ LimitOption = Annotated[int, typer.Option(min=1, max=100_000, help="Newest recor
 
 
 def main() -> None:
-    """Entry point: errors that the operator can mend are one line each, never a traceback."""
+    """Errors that the operator can mend are one line each, never a traceback; Ctrl-C is the caller's."""
     try:
         app()
     except ConfigError as error:
         _fail(error.problems, BAD_CONFIG)
     except (GatewayError, SipError) as error:
         _fail([str(error)], FAILED)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 def _fail(lines: list[str], status: int) -> NoReturn:
@@ -130,8 +128,10 @@ def call(
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Place one call and print its record. An agent's call goes through the running gateway; with --play, --record or
-    --dtmf this process makes the call itself."""
+    """Place one call and print its record.
+
+    An agent's call goes through the running gateway; with --play, --record or --dtmf this process makes the call itself.
+    """
     if play is None and record is None and dtmf is None:
         ended = asyncio.run(_call_through_gateway(config, target, agent, trunk))
     else:
@@ -254,12 +254,15 @@ async def _top(path: Path, once: bool) -> None:
 
 @app.command()
 def trace(
-    call_id: Annotated[str, typer.Argument(metavar="CALL_ID", help="Of a kept call; or the path of its file.")],
+    call_id: Annotated[str, typer.Argument(metavar="CALL_ID", help="A call's id, or the path of a kept file.")],
     pcap: Annotated[Path | None, typer.Option(help="Write a capture for Wireshark to this file.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a kept call: its SIP ladder and its timeline."""
+    """Show a call: its SIP ladder and its timeline.
+
+    A bad call is read from its file; of another one the running gateway tells what it still has.
+    """
     from .cli_flight import trace as show_trace
 
     show_trace(call_id, config, pcap, as_json)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from trunkline.gateway import cli
+from trunkline.gateway.__main__ import main as installed
 from trunkline.gateway.config_tables import HttpConfig
 from trunkline.gateway.errors import CallRefused
 from trunkline.gateway.http import AdminServer, LiveCall, Readiness
@@ -274,3 +275,17 @@ def test_the_program_as_installed():
     assert result.returncode == 0
     assert result.stdout.startswith("trunkline 0.")
     assert result.stderr == ""
+
+
+def test_ctrl_c_while_it_loads_is_status_130_without_a_word(monkeypatch, capsys):
+    class Interrupted:
+        @staticmethod
+        def find_spec(name, _path=None, _target=None):
+            if name == "trunkline.gateway.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "trunkline.gateway.cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        installed()
+    assert (ended.value.code, capsys.readouterr()) == (130, ("", ""))
