@@ -41,7 +41,7 @@ from .log_limit import LogLimit
 from .loop_lag import LoopLag
 from .messages import Announcement, Fact, OpenLeg, WorkerStatus
 from .metrics import Metrics
-from .observer import Observer
+from .observer import Observer, Observers
 from .outbound import OutboundCall
 from .record import CallRecord
 from .routing import route_for
@@ -74,7 +74,7 @@ class Switch:
         self.metrics = Metrics()
         self.metrics.watch(SwitchGauges(self))
         self._prepare_metrics()
-        self._observers: tuple[Observer, ...] = (self.metrics, *observers)
+        self._observers = Observers((self.metrics, *observers))
         self._lag = LoopLag(self._lagged)
         self._records = records
         self._by_session: dict[InviteSession, Call] = {}
@@ -185,15 +185,13 @@ class Switch:
     # Events
 
     def _lagged(self, seconds: float) -> None:
-        for observer in self._observers:
-            observer.on_loop_lag(seconds)
+        self._observers.on_loop_lag(seconds)
 
     def _message(self, received: bool, flow: Flow, data: bytes) -> None:
         if self._transport is None:
             return
         local = self._transport.local_address(flow)
-        for observer in self._observers:
-            observer.on_sip(received, flow, local, data)
+        self._observers.on_sip(received, flow, local, data)
 
     def _on_sip(self, event: Event) -> None:
         match event:
@@ -202,11 +200,9 @@ class Switch:
             case RegistrationChanged() | PeerReachable() | PeerUnreachable():
                 heard = self.trunks.on_event(event)
                 if isinstance(heard, RegistrationChanged):
-                    for observer in self._observers:
-                        observer.on_registration(heard)
+                    self._observers.on_registration(heard)
             case PublishEnded():
-                for observer in self._observers:
-                    observer.on_published(event)
+                self._observers.on_published(event)
             case RequestRefused() if self._limit.allows("request refused", event.source.host):
                 log.warning(
                     "request refused",
@@ -248,19 +244,16 @@ class Switch:
         """A fact from a worker belongs to the call it names."""
         call = self.calls.get(getattr(fact, "call_id", ""))
         if call is not None:
-            for observer in self._observers:
-                observer.on_fact(call.id, fact)
+            self._observers.on_fact(call.id, fact)
             call.deliver(fact)
 
     def on_worker_status(self, worker: Worker, status: WorkerStatus) -> None:
         """How a worker is: only counted."""
-        for observer in self._observers:
-            observer.on_worker_status(worker.name, status)
+        self._observers.on_worker_status(worker.name, status)
 
     def on_worker_lost(self, worker: Worker, call_ids: set[str], reason: str) -> None:
         """Only its own calls end."""
-        for observer in self._observers:
-            observer.on_worker_lost(worker.name)
+        self._observers.on_worker_lost(worker.name)
         for call_id in call_ids:
             call = self.calls.get(call_id)
             if call is not None:
@@ -308,8 +301,7 @@ class Switch:
 
     def write_record(self, record: CallRecord) -> None:
         """Queue the record as it stands."""
-        for observer in self._observers:
-            observer.on_record(record)
+        self._observers.on_record(record)
         self._records.write(record)
 
     def forget(self, call: Call) -> None:
