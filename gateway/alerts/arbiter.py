@@ -1,7 +1,8 @@
 """From assessments to alerts: one trouble, one alert.
 
 - Each rule's condition is damped for each subject and severity (hysteresis.py).
-- A trouble that all trunks (or all agents) with traffic have at once becomes one alert about the gateway.
+- A trouble that three quarters of the trunks (or agents) with traffic have at once, and two at least, becomes one alert
+  about the gateway. One that only some have yet waits GATHER_S for the others, so that they do not fire one by one.
 - A quality alert belongs to whom its cause points at: a provider's to the agent, this host's to the gateway, all others
   to the trunk. Who else is touched is folded into it: a subject whose bad slices are for three quarters those of open
   alerts gets none of its own, and is named in theirs.
@@ -25,6 +26,10 @@ from .symptoms import SymptomLog, calls_of
 
 COVERED = 0.75
 """Share of a subject's bad slices that are those of open alerts, from which on it is folded into them."""
+EVERYWHERE = 0.75
+"""Share of the subjects with traffic that are in trouble, from which on it is the gateway's."""
+GATHER_S = 15.0
+"""Somewhat longer than a slice: what begins everywhere at once is everywhere by then."""
 SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
 """The worst first."""
 EVIDENCE_MOST = 240
@@ -62,6 +67,8 @@ class Arbiter:
         self._dampers: dict[tuple[Key, Severity], Damper] = {}
         self._standing: dict[Key, Assessment] = {}
         self._groups: dict[str, list[Assessment]] = {}
+        self._since: dict[tuple[Key, Severity], float] = {}
+        """Since when candidates wait for others."""
 
     def use(self, rules: RulesConfig) -> None:
         """Other limits from now on."""
@@ -87,14 +94,19 @@ class Arbiter:
                 self._open.resolve(key)
         told = {key: description for key in self._open if (description := self._description(key, now))}
         notes: dict[Key, list[str]] = defaultdict(list)
+        gathering: dict[tuple[Key, Severity], float] = {}
         for candidate in self._candidates(wanted):
             alert = self._told_by_rule(candidate) or self._told_by_cause(candidate) or self._told_by_slices(candidate)
+            if alert is None and self._gathers(candidate, now):
+                gathering[candidate.key, candidate.severity] = self._since.get((candidate.key, candidate.severity), now)
+                continue
             if alert is None:
                 alert, told[alert] = self._fire(candidate, now)
             if alert != candidate.key:
                 notes[alert].append(f"{candidate.key.subject}, too: {candidate.description.headline}")
         for key, description in told.items():
             self._open.refresh(key, description, [*description.detail, *notes[key], *self._flaps(key)], now)
+        self._since = gathering
         self._forget()
 
     # How long it is true
@@ -207,13 +219,22 @@ class Arbiter:
         return key, description
 
     def _is_everywhere(self, candidate: _Candidate) -> bool:
-        subject = candidate.key.subject
-        if subject == GATEWAY:
+        if candidate.key.subject == GATEWAY:
             return False
         if candidate.cause == "host":
             return True
-        peers = [item for item in self._groups[candidate.key.rule] if item.subject.kind == subject.kind and item.active]
-        return candidate.natural and len(peers) > 1 and all(item.troubled for item in peers)
+        rule, subject = candidate.key
+        peers = [item for item in self._groups[rule] if item.subject.kind == subject.kind and item.active]
+        troubled = sum(item.troubled for item in peers)
+        return candidate.natural and troubled > 1 and share_of(troubled, len(peers)) >= EVERYWHERE
+
+    def _gathers(self, candidate: _Candidate, now: float) -> bool:
+        """Where there are several trunks or agents; a rule that has waited for `for_s` has seen the others by then."""
+        if candidate.key.subject == GATEWAY or candidate.item.for_s or self._is_everywhere(candidate):
+            return False
+        kinds = Counter(item.subject.kind for item in self._groups[candidate.key.rule] if item.active)
+        since = self._since.get((candidate.key, candidate.severity), now)
+        return max(kinds.values(), default=0) > 1 and now - since < GATHER_S
 
     # What is told
 

@@ -221,7 +221,7 @@ def test_the_agents_of_a_bad_trunk_have_no_alert_of_their_own():
     bench = Bench(quick(), agents="reception sales")
     for agent in ("reception", "sales"):
         bench.calls(12, lossy(), lossy(), agent=agent)
-    bench.run(1)
+    bench.run(16)
     alert = bench.only()
     assert alert.subject == "trunk vonage"
     assert "agent reception, too: 100 % of the audio is bad" in alert.detail
@@ -234,6 +234,7 @@ def test_ten_agents_of_a_bad_trunk_have_none_though_each_has_more_evidence_than_
         for agent in bench.agents:
             bench.calls(12, *[lossy()] * 5, agent=agent)
         bench.run(5)
+    bench.run(10)
     assert [alert.subject for alert in bench.told] == ["trunk vonage"]
 
 
@@ -241,7 +242,7 @@ def test_the_trunk_of_a_bad_provider_has_no_alert_of_its_own():
     bench = Bench(quick(), trunks="vonage other")
     for trunk in ("vonage", "other"):
         bench.calls(12, stuttering(), stuttering(), trunk=trunk)
-    bench.run(1)
+    bench.run(16)
     alert = bench.only()
     assert alert.subject == "agent reception"
     assert len([line for line in alert.detail if "too:" in line]) == 2
@@ -253,7 +254,7 @@ def test_two_troubles_are_two_alerts():
     bench.calls(12, good(), good(), trunk="vonage", agent="reception")
     bench.calls(12, stuttering(), stuttering(), trunk="other", agent="sales")
     bench.calls(30, good(), good(), trunk="other", agent="reception")
-    bench.run(1)
+    bench.run(16)
     assert {alert.subject for alert in bench.engine.alerts} == {"trunk vonage", "agent sales"}
 
 
@@ -279,6 +280,38 @@ def test_all_trunks_alike_are_one_alert_about_the_gateway():
         bench.calls(1, good(), trunk="vonage")
         bench.run(10)
     assert [alert.state for alert in bench.told] == ["firing", "resolved"]
+
+
+def test_trunks_that_go_bad_one_after_the_other_within_seconds_are_one_alert():
+    bench = Bench(quick(), trunks="one two three four")
+    for trunk in bench.trunks:
+        bench.calls(12, good(), good(), trunk=trunk)
+    for trunk in bench.trunks:
+        bench.calls(12, lossy(), lossy(), trunk=trunk)
+        bench.run(4)
+    bench.run(20)
+    (alert,) = bench.told
+    assert (alert.subject, alert.severity) == ("gateway", "page")
+
+
+def test_three_trunks_of_four_are_one_alert_that_names_them():
+    bench = Bench(quick(), trunks="one two three four")
+    bench.calls(12, good(), good(), trunk="four")
+    for trunk in ("one", "two", "three"):
+        bench.calls(12, lossy(), lossy(), trunk=trunk)
+    bench.run(20)
+    (alert,) = bench.told
+    assert alert.subject == "gateway"
+    assert alert.summary.startswith("trunk one, trunk two, trunk three: ")
+
+
+def test_two_trunks_of_three_are_two_alerts_after_a_moment():
+    bench = Bench(quick(), trunks="one two three")
+    bench.calls(12, good(), good(), trunk="three")
+    for trunk in ("one", "two"):
+        bench.calls(12, lossy(), lossy(), trunk=trunk)
+    assert bench.run(15) == []
+    assert sorted(alert.subject for alert in bench.run(1)) == ["trunk one", "trunk two"]
 
 
 def test_a_trunk_without_calls_is_not_alike():
