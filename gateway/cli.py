@@ -130,7 +130,7 @@ def call(
 ) -> None:
     """Place one call and print its record.
 
-    An agent's call goes through the running gateway; with --play, --record or --dtmf this process makes the call itself.
+    An agent's call goes through the running gateway; with --play, --record or --dtmf this process makes it itself.
     """
     if play is None and record is None and dtmf is None:
         ended = asyncio.run(_call_through_gateway(config, target, agent, trunk))

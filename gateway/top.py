@@ -16,12 +16,28 @@ from .http_client import AdminClient, Snapshot
 
 EVERY_S = 1.0
 HISTORY = 30
-"""Scores kept for each call, one a second: the width of its sparkline."""
+"""Scores kept for each call, one a second: the width of its sparkline at most."""
 SATISFIED, DISSATISFIED = 4.03, 3.60
 """MOS of R 80 and R 70 (ITU-T G.107 Annex B)."""
 _BARS = "▁▂▃▄▅▆▇█"
-_ROOM = 8
-"""Lines that are not calls."""
+_ALERTS_MOST = 5
+_FIGURES = ("MOS in", "out", "jitter", "lost", "queued")
+_NAME_WIDTHS = {"from": 16, "to": 16, "agent": 12, "trunk": 12}
+_LEAST_WIDTH = {
+    "lost": 65,
+    "jitter": 73,
+    "trunk": 87,
+    "state": 97,
+    "agent": 111,
+    "to": 129,
+    "codec": 135,
+    "speaks": 143,
+    "queued": 169,
+}
+"""Columns that a narrower terminal has no room for: better none than all of them cut off."""
+_WIDE = 161
+"""From this width on the sparkline is whole; below it shows the latest scores."""
+_FEW_BARS = 12
 
 
 class Top:
@@ -30,10 +46,14 @@ class Top:
     def __init__(self) -> None:
         self._scores: dict[str, deque[float | None]] = {}
 
-    def view(self, snapshot: Snapshot, now: datetime, height: int) -> RenderableType:
-        """The screen of `height` lines; calls that do not fit are counted."""
+    def view(self, snapshot: Snapshot, now: datetime, console: Console, height: int | None = None) -> RenderableType:
+        """The screen of `height` lines (the console's); calls that do not fit are counted, those in trouble stand on
+        top."""
         self._remember(snapshot.calls)
-        return Group(_head(snapshot, now), *_alerts(snapshot.alerts), self._calls(snapshot.calls, now, height))
+        head = Group(_head(snapshot, now), *_alerts(snapshot.alerts))
+        # the headings, and the line that counts the rest
+        room = (height or console.height) - len(console.render_lines(head)) - 2
+        return Group(head, self._calls(snapshot.calls, now, max(1, room), console.width))
 
     def _remember(self, calls: Sequence[Mapping[str, Any]]) -> None:
         live = {call["id"]: call for call in calls}
@@ -43,38 +63,41 @@ class Top:
             scores = [score for score in _scores(call) if score is not None]
             self._scores.setdefault(call_id, deque(maxlen=HISTORY)).append(min(scores, default=None))
 
-    def _calls(self, calls: Sequence[Mapping[str, Any]], now: datetime, height: int) -> RenderableType:
-        table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
-        for heading in ("state", "time", "", "from", "to", "agent", "trunk", "codec", "speaks"):
-            table.add_column(heading, no_wrap=True)
-        for heading in ("MOS in", "out", "jitter", "lost", "queued"):
-            table.add_column(heading, no_wrap=True, justify="right")
-        table.add_column("MOS of the last 30 s", no_wrap=True)
-        shown = sorted(calls, key=lambda call: call["id"])[: max(1, height - _ROOM)]
-        for call in shown:
-            table.add_row(*self._row(call, now))
+    def _calls(self, calls: Sequence[Mapping[str, Any]], now: datetime, rows: int, width: int) -> RenderableType:
         if not calls:
             return Text("\nno calls", style="dim")
+        bars = HISTORY if width >= _WIDE else _FEW_BARS
+        shown = sorted(calls, key=lambda call: (not _in_trouble(call), call["id"]))[:rows]
+        cells = [self._cells(call, now, bars) for call in shown]
+        table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
+        columns = [heading for heading in cells[0] if width >= _LEAST_WIDTH.get(heading, 0)]
+        for heading in columns:
+            justify = "right" if heading in _FIGURES else "left"
+            table.add_column(heading, no_wrap=True, justify=justify, max_width=_NAME_WIDTHS.get(heading))
+        for row in cells:
+            table.add_row(*(row[heading] for heading in columns))
         if len(shown) < len(calls):
             table.caption = f"and {len(calls) - len(shown)} more"
         return table
 
-    def _row(self, call: Mapping[str, Any], now: datetime) -> list[Text]:
+    def _cells(self, call: Mapping[str, Any], now: datetime, bars: int) -> dict[str, Text]:
+        """Heading → cell."""
         live, received = call["live"], call["media"]["received"]
-        arrow = "→" if call["direction"] == "outbound" else "←"
-        plain = (call["from"], call["to"], call["agent"], call["trunk"], call["codec"], live["speaker"])
+        score_in, score_out = _scores(call)
         lost = received["lost"] + received["discarded"]
-        return [
-            Text(live["state"], style="" if live["state"] == "answered" else "yellow"),
-            Text(_since(call["answered_at"] or call["started_at"], now)),
-            Text(arrow),
-            *(_printable(value) for value in plain),
-            *(_score(score) for score in _scores(call)),
-            Text("-" if received["jitter_ms"] is None else f"{received['jitter_ms']:.0f} ms"),
-            Text(str(lost), style="red" if lost else ""),
-            Text("-" if live["queued_ms"] is None else f"{live['queued_ms'] / 1000:.1f} s"),
-            sparkline(self._scores[call["id"]]),
-        ]
+        return {
+            "state": Text(live["state"], style="" if live["state"] == "answered" else "yellow"),
+            "time": Text(_since(call["answered_at"] or call["started_at"], now)),
+            "": Text("→" if call["direction"] == "outbound" else "←"),
+            **{heading: _printable(call[heading]) for heading in ("from", "to", "agent", "trunk", "codec")},
+            "speaks": _printable(live["speaker"]),
+            "MOS in": _score(score_in),
+            "out": _score(score_out),
+            "jitter": Text("-" if received["jitter_ms"] is None else f"{received['jitter_ms']:.0f} ms"),
+            "lost": Text(str(lost), style="red" if lost else ""),
+            "queued": Text("-" if live["queued_ms"] is None else f"{live['queued_ms'] / 1000:.1f} s"),
+            f"last {bars} s": sparkline(list(self._scores[call["id"]])[-bars:]),
+        }
 
 
 def sparkline(scores: Sequence[float | None]) -> Text:
@@ -99,14 +122,20 @@ def _head(snapshot: Snapshot, now: datetime) -> RenderableType:
 
 def _alerts(alerts: Sequence[Mapping[str, Any]]) -> list[Text]:
     lines: list[Text] = []
-    for alert in alerts:
+    for alert in alerts[:_ALERTS_MOST]:
         owner = f" (taken by {alert['acknowledged_by']})" if alert["acknowledged_by"] else ""
         cause = alert["verdict"]["summary"] if alert["verdict"] else ""
         text = f"{alert['severity'].upper()} {alert['subject']}: {alert['summary']}{owner}"
-        lines.append(Text(text, style="bold red" if alert["severity"] == "page" else "yellow", overflow="ellipsis"))
+        lines.append(Text(text, style="bold red" if alert["severity"] == "page" else "yellow"))
         if cause:
-            lines.append(Text(f"  {cause}", overflow="ellipsis"))
+            lines.append(Text(f"  {cause}", no_wrap=True, overflow="ellipsis"))
+    if len(alerts) > _ALERTS_MOST:
+        lines.append(Text(f"and {len(alerts) - _ALERTS_MOST} more alerts", style="dim"))
     return lines
+
+
+def _in_trouble(call: Mapping[str, Any]) -> bool:
+    return any(score is not None and score < DISSATISFIED for score in _scores(call))
 
 
 def _scores(call: Mapping[str, Any]) -> list[float | None]:
@@ -141,11 +170,11 @@ async def run(client: AdminClient, console: Console, *, once: bool = False) -> N
     top = Top()
     snapshot = await client.snapshot()
     if once:
-        console.print(top.view(snapshot, datetime.now(UTC), height=10_000))
+        console.print(top.view(snapshot, datetime.now(UTC), console, height=10_000))
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(top.view(snapshot, datetime.now(UTC), console.height), refresh=True)
+            live.update(top.view(snapshot, datetime.now(UTC), console), refresh=True)
             await asyncio.sleep(EVERY_S)
             try:
                 snapshot = await client.snapshot()

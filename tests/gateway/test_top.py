@@ -30,9 +30,9 @@ def snapshot(*calls: dict[str, Any], **fields) -> Snapshot:
     return Snapshot(**({"ready": True, "reasons": [], "parts": {}, "calls": list(calls), "alerts": []} | fields))
 
 
-def screen(top: Top, shown: Snapshot, height: int = 40) -> str:
-    console = Console(file=StringIO(), width=200)
-    console.print(top.view(shown, NOW, height))
+def screen(top: Top, shown: Snapshot, height: int = 40, width: int = 200) -> str:
+    console = Console(file=StringIO(), width=width)
+    console.print(top.view(shown, NOW, console, height))
     return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -61,8 +61,36 @@ def test_a_gateway_that_is_not_ready_says_why_and_alerts_come_first():
 
 
 def test_calls_that_do_not_fit_are_counted():
-    seen = screen(Top(), snapshot(*(call(f"{index:02}") for index in range(30))), height=20)
-    assert "and 18 more" in seen
+    alerts = [
+        {"severity": "page", "subject": "gateway", "summary": "word " * 50, "acknowledged_by": None, "verdict": None}
+        for _ in range(7)
+    ]
+    calls = [call(f"{index:02}") for index in range(30)]
+    assert "and 14 more" in (seen := screen(Top(), snapshot(*calls), height=20))
+    assert len(seen.splitlines()) == 20
+    seen = screen(Top(), snapshot(*calls, alerts=alerts), height=30)
+    assert "and 2 more alerts" in seen
+    assert len(seen.splitlines()) == 30
+
+
+def test_calls_in_trouble_stand_on_top():
+    seen = screen(Top(), snapshot(call("01", from_="fine"), call("02", from_="bad", sent=3.5)))
+    assert seen.index("bad") < seen.index("fine")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 110, 120, 130, 140, 160, 200])
+def test_no_figure_is_cut_off_in_a_narrow_terminal(width):
+    top = Top()
+    parties = {"from_": "+155501234567890123456", "to": "sip:somebody@somewhere.example", "agent": "reception"}
+    calls = [call(f"{index}", answered_at="2026-01-01T03:04:07.000Z", codec="PCMU", **parties) for index in range(3)]
+    for _ in range(HISTORY):
+        seen = screen(top, snapshot(*calls), width=width)
+    heading, *rows = seen.splitlines()[-4:]
+    assert "MOS in" in heading
+    assert "…" not in heading
+    for row in rows:
+        assert all(figure in row.split() for figure in ("24:01:02", "4.30", "4.20")), row
+        assert row.rstrip().endswith("█" * 12)
 
 
 def test_scores_of_a_call_are_remembered_while_it_lives():
