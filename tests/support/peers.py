@@ -18,6 +18,7 @@ from .machine import can_boot
 SIPP_PCAP = Path("/usr/share/sip-tester/g711a.pcap")
 SPEECH = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 BARESIP_MODULES = Path("/usr/lib/baresip/modules")
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), Path("/usr/lib/libfaketime.so.1"))
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ PEERS = {
     ),
     "pjsua2": Peer(lambda: importlib.util.find_spec("pjsua2") is not None, "pip install pjsua2-pybind11"),
     "chromium": Peer(_program("chromium"), "apt-get install chromium"),
+    "libfaketime": Peer(FAKETIME.exists, "apt-get install libfaketime"),
     "systemd-analyze": Peer(_program("systemd-analyze"), "apt-get install systemd"),
     "systemd": Peer(Path("/lib/systemd/systemd").exists, "apt-get install systemd"),
     "machine": Peer(can_boot, "run as root where namespaces and overlays may be made (systemd is booted in one)"),
