@@ -202,3 +202,18 @@ def test_a_direction_that_brings_nothing_is_no_echo():
         meter.sent(ULAW.level(frame))
         meter.frames += 1
     assert meter.take() == 0.0
+
+
+def test_an_echo_that_ends_with_its_stream_is_none_in_the_next_slice():
+    said = AGENT["address"]
+    meter = EchoMeter()
+    assert likeness(said, echo(said, 0.15, -12.0), meter)
+    sent = frames(said)
+    for number in range(2 * SLICE):
+        if number == SLICE:
+            # the last words of the slice before are compared as well
+            meter.take()
+        if number % SENT_EVERY == 0:
+            meter.sent(ULAW.level(sent[number % SLICE]))
+        meter.frames += 1
+    assert meter.take() == 0.0
