@@ -115,6 +115,8 @@ def _table(alerts: list[Alert]) -> Table:
         table.add_column(name, no_wrap=name != "what")
     for alert in alerts:
         cells: list[Any] = [alert.id, alert.started_at[:19], alert.severity, alert.state, alert.subject]
-        what = alert.summary if alert.verdict is None else f"{alert.summary} ({alert.verdict.summary})"
+        what = alert.summary.removeprefix(f"{alert.subject}: ")
+        if alert.verdict is not None:
+            what += f"\n  {alert.verdict.summary}"
         table.add_row(*(Text(str(cell)) for cell in (*cells, what, alert.acknowledged_by or "-")))
     return table

@@ -125,7 +125,7 @@ def _alerts(alerts: Sequence[Mapping[str, Any]]) -> list[Text]:
     for alert in alerts[:_ALERTS_MOST]:
         owner = f" (taken by {alert['acknowledged_by']})" if alert["acknowledged_by"] else ""
         cause = alert["verdict"]["summary"] if alert["verdict"] else ""
-        text = f"{alert['severity'].upper()} {alert['subject']}: {alert['summary']}{owner}"
+        text = f"{alert['severity'].upper()} {alert['summary']}{owner}"
         lines.append(Text(text, style="bold red" if alert["severity"] == "page" else "yellow"))
         if cause:
             lines.append(Text(f"  {cause}", no_wrap=True, overflow="ellipsis"))
