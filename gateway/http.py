@@ -26,7 +26,7 @@ from aiohttp.log import server_logger
 
 from .config_tables import HttpConfig
 from .errors import GatewayError
-from .flight.ladder import SipLadder
+from .flight.ladder import Flights
 from .http_alerts import AlertRoutes, Alerts
 from .http_guard import Problem, bears, guard, json_response, problems
 from .record import CallRecord
@@ -153,12 +153,12 @@ class AdminServer:
         reload: Callable[[], Reload] | None = None,
         console: Site | None = None,
         alerts: Alerts | None = None,
-        ladder: SipLadder | None = None,
+        flights: Flights | None = None,
     ) -> None:
         """`reload` reads the configuration again; what is left out cannot be asked for. `console` has more routes."""
         self._console = console
         self._alerts = alerts
-        self._ladder = ladder
+        self._flights = flights
         self._reload = reload
         self._listen = config.listen
         self._token = config.token.get_secret_value() if config.token else None
@@ -182,7 +182,7 @@ class AdminServer:
                 web.delete("/api/calls/{id}", self._hang_up),
             ]
         )
-        if self._ladder is not None:
+        if self._flights is not None:
             application.add_routes([web.get("/api/calls/{id}/trace", self._trace_call)])
         if self._reload is not None:
             application.add_routes([web.post("/api/reload", self._reload_now)])
@@ -224,6 +224,8 @@ class AdminServer:
         if self._alerts is not None:
             reasons += self._alerts.troubles()
             parts = parts | self._alerts.parts()
+        if self._flights is not None:
+            parts = parts | self._flights.parts()
         body: dict[str, Any] = {"ready": not reasons}
         if self._token is None or bears(request, self._token):
             body |= {"reasons": reasons, "parts": parts, "records_queued": health.queued}
@@ -260,12 +262,12 @@ class AdminServer:
         return json_response(msgspec.to_builtins(await self._recorded(call_id)))
 
     async def _trace_call(self, request: web.Request) -> web.Response:
-        if self._ladder is None:
+        if self._flights is None:
             raise web.HTTPNotFound
         call_id = request.match_info["id"]
         live = [call.record for call in self._gateway.live_calls() if call.record.id == call_id]
         record = live[0] if live else await self._recorded(call_id)
-        ladder = await self._ladder.ladder(call_id)
+        ladder = await self._flights.ladder(call_id)
         return json_response({"call": msgspec.to_builtins(record), "ladder": msgspec.to_builtins(ladder)})
 
     async def _place_call(self, request: web.Request) -> web.Response:

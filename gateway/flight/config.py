@@ -16,5 +16,5 @@ class FlightConfig(Table):
     """All kept calls together; the oldest are removed first."""
     max_days: float = Field(default=30.0, gt=0)
     """What is older is removed."""
-    call_kb: int = Field(default=512, ge=16, le=65536)
+    call_kb: int = Field(default=512, ge=16, le=8192)
     """Memory for the packets of one call; the oldest make room. 512 hold about ten minutes of G.711 both ways."""

@@ -56,6 +56,14 @@ class SipLadder(Protocol):
         ...
 
 
+class Flights(SipLadder, Protocol):
+    """The flight recorder, for who also asks how it is."""
+
+    def parts(self) -> dict[str, str]:
+        """How the recorder stands, as /readyz tells it."""
+        ...
+
+
 def sip_message(
     at: float, received: bool, far: tuple[str, str, int], local: tuple[str, int], data: bytes
 ) -> SipMessage:

@@ -8,9 +8,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import msgspec
 import structlog
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
@@ -24,7 +23,7 @@ from ..record import CallRecord
 from .config import FlightConfig
 from .file import Flight, Header
 from .ladder import LadderLine, ladder_of, rfc3339, sip_message
-from .ladders import Ladders, sip_call_id
+from .ladders import Ladder, Ladders, sip_call_id
 from .store import FlightStore
 from .verdict import KEEP_ALL, KEEP_NONE, reasons_to_keep
 
@@ -32,8 +31,9 @@ log = structlog.get_logger(__name__)
 
 LINGER_S = 1.0
 """After the end of a call its last SIP messages still come."""
-WAITING_MAX = 100
-"""Calls that wait to be written; in a flood of refused calls what is more is not kept."""
+WAITING_MAX = 300
+WAITING_OCTETS_MAX = 64 << 20
+"""Calls that wait to be written, and the octets of their packets; in a flood what is more is not kept."""
 LEGS_MAX = 4
 """Of one call: one for each agent that it was given."""
 
@@ -44,9 +44,14 @@ class _Kept:
 
     record: CallRecord
     reasons: list[str]
+    ladder: Ladder | None
+    """Still takes what comes."""
     legs: list[bytes]
     due: float
-    written: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def octets(self) -> int:
+        return sum(map(len, self.legs))
 
 
 class FlightRecorder(Observer):
@@ -71,6 +76,7 @@ class FlightRecorder(Observer):
         """Calls that have no Call-ID yet: placed ones, before the INVITE. Their records change as they go on."""
         self._legs: dict[str, list[bytes]] = {}
         self._waiting: deque[_Kept] = deque()
+        self._waiting_octets = 0
         self._wake = asyncio.Event()
         self._closing = False
         self.trouble: str | None = None
@@ -137,14 +143,17 @@ class FlightRecorder(Observer):
         if not reasons and legs:
             reasons = ["a media leg went wrong"]
         if self._keep != KEEP_NONE and reasons:
-            self._keep_call(_Kept(record, reasons, legs, time.monotonic() + LINGER_S))
+            ladder = self._ladders.of(record.id)
+            self._keep_call(_Kept(record, reasons, ladder, legs, time.monotonic() + LINGER_S))
         self._ladders.ended(record.id)
 
     def _keep_call(self, kept: _Kept) -> None:
-        if len(self._waiting) >= WAITING_MAX:
+        octets = self._waiting_octets + kept.octets
+        if len(self._waiting) >= WAITING_MAX or octets > WAITING_OCTETS_MAX:
             self.dropped += 1
             return
         self._waiting.append(kept)
+        self._waiting_octets = octets
         self._wake.set()
 
     def on_fact(self, call_id: str, fact: Fact) -> None:
@@ -155,6 +164,12 @@ class FlightRecorder(Observer):
                 legs.append(fact.data)
 
     # What it is asked
+
+    def parts(self) -> dict[str, str]:
+        """How it stands, as /readyz tells it. A gateway that keeps no bad calls is ready all the same."""
+        if self._keep == KEEP_NONE:
+            return {}
+        return {"flight recorder": f"failing: {self.trouble}" if self.trouble is not None else "writable"}
 
     async def ladder(self, call_id: str) -> Sequence[LadderLine] | None:
         """The SIP messages of a call, live or kept, oldest first; None when nothing is kept of it."""
@@ -176,6 +191,7 @@ class FlightRecorder(Observer):
                 await self._lingered(kept.due)
                 await self._write(kept)
                 self._waiting.popleft()
+                self._waiting_octets -= kept.octets
             if self._closing:
                 return
             self._wake.clear()
@@ -191,7 +207,7 @@ class FlightRecorder(Observer):
                 return
 
     async def _write(self, kept: _Kept) -> None:
-        ladder = self._ladders.of(kept.record.id)
+        ladder = kept.ladder
         flight = Flight(
             header=Header(
                 call_id=kept.record.id,
@@ -206,7 +222,8 @@ class FlightRecorder(Observer):
         )
         try:
             await asyncio.to_thread(self._store.keep, flight)
-        except (OSError, FlightError, msgspec.MsgspecError) as error:
+        except Exception as error:  # top frame: one call that cannot be written must not be the last one
+            self.failed += 1
             self._fails(error)
         else:
             self.kept += 1
@@ -216,7 +233,6 @@ class FlightRecorder(Observer):
 
     def _fails(self, error: Exception) -> None:
         """Said once, until it works again."""
-        self.failed += 1
         before, self.trouble = self.trouble, getattr(error, "strerror", None) or str(error)
         if before is None:
             log.error("bad calls cannot be kept", directory=str(self._store.directory), reason=self.trouble)

@@ -54,17 +54,25 @@ class FlightStore:
 
     def open(self) -> None:
         """Make the directory, and tidy up what an earlier run left. Raises OSError."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make()
         for path in self.directory.glob("*.tmp"):
             with contextlib.suppress(OSError):
                 path.unlink()
         self.prune()
 
+    def _make(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
     def keep(self, flight: Flight) -> None:
         """Write one call, and make room when it is time to. Raises OSError when it cannot be written."""
         path = self.path(flight.header.call_id)
         data = packed(flight)
-        write(path, data)
+        try:
+            write(path, data)
+        except FileNotFoundError:
+            # it could not be made at the start, or somebody has removed it
+            self._make()
+            write(path, data)
         self._octets += _on_disk(len(data))
         if self._octets > self._max_octets or not 0 <= self._clock() - self._pruned_at < PRUNE_S:
             self.prune(path)

@@ -4,7 +4,6 @@ Caller to agent is driven by arrival (uplink.py), agent to caller by the worker'
 synchronous, allocate no more than the frames themselves and never log per packet.
 """
 
-import asyncio
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -34,7 +33,8 @@ from ...rtp.session import MediaFormat, RtpSession
 from ...rtp.telephone_event import EventSender
 from ..bridges.base import Bridge
 from ..flight.entries import MEDIA
-from ..flight.leg_ring import ANSWERED, CLOSED, LegRing, sealed
+from ..flight.leg_ring import ANSWERED, CLOSED, LegRing
+from ..flight.packing import Packing
 from ..flight.verdict import KEEP_ALL, KEEP_BAD, low
 from ..messages import (
     CodecSpec,
@@ -104,11 +104,12 @@ class MediaLeg:
         rtcp: bool = False,
         lateness: Lateness | None = None,
         flight_octets: int = 0,
+        packing: Packing | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`recording` is the WAV to write, if any; with `rtcp` RTCP is told as RtcpSeen; `lateness` is the
-        worker's; `flight_octets` bound the flight recorder's memory. Raises CodecError when the call's codec and the
-        bridge's formats cannot be brought together."""
+        """`recording` is the WAV to write, if any; with `rtcp` RTCP is told as RtcpSeen; `lateness` and `packing` are
+        the worker's; `flight_octets` bound the flight recorder's memory. Raises CodecError when the call's codec and
+        the bridge's formats cannot be brought together."""
         self.call_id = call_id
         self.report_codec: str | None = None
         self._bridge = bridge
@@ -130,6 +131,7 @@ class MediaLeg:
         self._digits: list[str] = []
         self._keys: EventSender | None = None
         self._event_clock = spec.clock_rate
+        self._packing = packing or Packing()
         self._flight = LegRing(flight_octets, transport.local_port, monotonic())
         self._conversation = Conversation(call_id, bridge, self, patience_s, monotonic, functions, self._flight)
         self._queue = self._conversation.queue
@@ -249,8 +251,11 @@ class MediaLeg:
         if self._slices is not None:
             bad = bad or self._slices.received.bad + self._slices.sent.bad > 0
         if keep == KEEP_ALL or (keep == KEEP_BAD and bad):
-            data = await asyncio.to_thread(sealed, self._flight.flight())
-            self._on_fact(FlightRing(self.call_id, data))
+            data = await self._packing.packed(self._flight)
+            if data is None:
+                self._log.warning("the call's packets are not kept: too many calls end at once")
+            else:
+                self._on_fact(FlightRing(self.call_id, data))
 
     def fail(self, status: int, reason: str) -> None:
         """The leg cannot go on; before the answer the call is refused, after it hung up."""

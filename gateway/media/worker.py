@@ -30,6 +30,7 @@ from ...rtp.transport import RtpTransport
 from ..bridges._announcement import AnnouncementBridge
 from ..bridges.base import AgentConfig, Bridge, BridgeError, CallContext, load
 from ..config_tables import GatewayConfig
+from ..flight.packing import Packing
 from ..logs import configure_logs
 from ..loop_lag import LoopLag
 from ..messages import (
@@ -87,6 +88,7 @@ class MediaWorker:
         self._recordings = Path()
         self._rtcp = False
         self._flight_octets = 0
+        self._packing = Packing()
         self._closing: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
         """For the functions of agents."""
@@ -213,6 +215,7 @@ class MediaWorker:
             lateness=self._lateness,
             rtcp=self._rtcp,
             flight_octets=self._flight_octets,
+            packing=self._packing,
         )
 
     def _http_session(self) -> aiohttp.ClientSession:

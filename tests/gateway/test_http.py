@@ -69,6 +69,16 @@ class FakeRecords:
         return [row for row in rows if query is None or query.admits(row_of(row, ""))][:limit]
 
 
+class FakeFlights:
+    """A flight recorder whose disk is full."""
+
+    def parts(self) -> dict[str, str]:
+        return {"flight recorder": "failing: No space left on device"}
+
+    async def ladder(self, call_id: str) -> None:
+        return None
+
+
 class Api:
     """One API that runs, and a client for it."""
 
@@ -92,9 +102,9 @@ class Api:
 
 
 @asynccontextmanager
-async def running(token: str | None = None):
+async def running(token: str | None = None, flights: "FakeFlights | None" = None):
     api = Api(token)
-    server = AdminServer(api.config, api.gateway, api.records)
+    server = AdminServer(api.config, api.gateway, api.records, flights=flights)
     api.port = await server.start()
     try:
         yield api
@@ -121,6 +131,13 @@ async def test_readyz_names_every_reason():
             "parts": {"trunk vonage": "failed"},
             "records_queued": 7,
         }
+
+
+async def test_bad_calls_that_cannot_be_kept_are_said_and_make_nothing_unready():
+    async with running(flights=FakeFlights()) as api:
+        status, body, _ = await api.request("GET", "/readyz")
+        assert (status, body["ready"]) == (200, True)
+        assert body["parts"] == {"trunk vonage": "registered", "flight recorder": "failing: No space left on device"}
 
 
 async def test_metrics_come_in_the_form_that_is_asked_for():

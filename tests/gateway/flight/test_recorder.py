@@ -10,7 +10,7 @@ import pytest
 
 from trunkline.gateway.flight import recorder as recorder_module
 from trunkline.gateway.flight.config import FlightConfig
-from trunkline.gateway.flight.file import read
+from trunkline.gateway.flight.file import Flight, read
 from trunkline.gateway.flight.ladder import SipMessage
 from trunkline.gateway.flight.ladders import (
     ENDED_MAX,
@@ -23,7 +23,7 @@ from trunkline.gateway.flight.ladders import (
     Ladders,
     sip_call_id,
 )
-from trunkline.gateway.flight.recorder import WAITING_MAX, FlightRecorder
+from trunkline.gateway.flight.recorder import WAITING_MAX, WAITING_OCTETS_MAX, FlightRecorder
 from trunkline.gateway.flight.store import FlightStore
 from trunkline.gateway.flight.verdict import keep_leg, reasons_to_keep
 from trunkline.gateway.messages import FlightRing
@@ -186,7 +186,7 @@ async def test_a_full_disk_is_said_once_and_counted(tmp_path: Path, capsys: pyte
     async with recorder(tmp_path) as it:
         for number in range(1, 4):
             it.on_record(record(number))
-    assert (it.kept, it.failed) == (0, 4)
+    assert (it.kept, it.failed) == (0, 3)
     assert capsys.readouterr().out.count("bad calls cannot be kept") == 1
 
 
@@ -196,13 +196,24 @@ async def test_a_disk_that_works_again(tmp_path: Path, capsys: pytest.CaptureFix
     async with recorder(tmp_path) as it:
         it.on_record(record(1))
         async with asyncio.timeout(5):
-            while it.failed < 2:
+            while it.failed < 1:
                 await asyncio.sleep(0.01)
         blocker.unlink()
-        blocker.mkdir()
         it.on_record(record(2))
     assert kept(tmp_path) == [2]
     assert "kept again" in capsys.readouterr().out
+
+
+async def test_readyz_is_told_how_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "flight").write_bytes(b"")
+    async with recorder(tmp_path) as it:
+        assert it.parts()["flight recorder"].startswith("failing: ")
+        (tmp_path / "flight").unlink()
+        it.on_record(record(1))
+        async with asyncio.timeout(5):
+            while not it.kept:
+                await asyncio.sleep(0.01)
+        assert it.parts() == {"flight recorder": "writable"}
 
 
 async def test_a_flood_of_refused_calls_is_not_written_without_end(tmp_path: Path) -> None:
@@ -212,6 +223,48 @@ async def test_a_flood_of_refused_calls_is_not_written_without_end(tmp_path: Pat
         assert it.dropped == 50
         await it.close()
     assert len(kept(tmp_path)) == WAITING_MAX
+
+
+async def test_a_directory_that_somebody_removes_is_made_anew(tmp_path: Path) -> None:
+    async with recorder(tmp_path) as it:
+        (tmp_path / "flight").rmdir()
+        it.on_record(record(1))
+    assert kept(tmp_path) == [1]
+
+
+async def test_packets_that_wait_for_the_disk_are_bounded(tmp_path: Path) -> None:
+    async with recorder(tmp_path) as it:
+        for number in range(1, 6):
+            it.on_fact(call_id(number), FlightRing(call_id(number), bytes(WAITING_OCTETS_MAX // 4)))
+            it.on_record(record(number, sip=f"{number}@x"))
+        assert it.dropped == 1
+    assert kept(tmp_path) == [1, 2, 3, 4]
+
+
+async def test_what_nobody_foresaw_ends_one_writing_and_not_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FlightStore.keep
+
+    def broken(store: FlightStore, flight: Flight) -> None:
+        if flight.header.call_id == call_id(1):
+            raise RuntimeError("can't start new thread")
+        real(store, flight)
+
+    monkeypatch.setattr(FlightStore, "keep", broken)
+    async with recorder(tmp_path) as it:
+        it.on_record(record(1))
+        it.on_record(record(2))
+    assert (it.failed, it.kept, kept(tmp_path)) == (1, 1, [2])
+
+
+async def test_a_call_that_waits_for_the_disk_keeps_its_ladder(tmp_path: Path) -> None:
+    async with recorder(tmp_path) as it:
+        it.on_sip(True, FLOW, LOCAL, message("first@x"))
+        it.on_record(record(1, ended=False, sip="first@x"))
+        for number in range(1, ENDED_MAX + 10):
+            it.on_record(record(number, sip="first@x" if number == 1 else f"{number}@x"))
+    assert len(read(tmp_path / "flight" / f"{call_id(1)}.tlf").sip) == 1
 
 
 # Ladders

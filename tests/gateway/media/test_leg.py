@@ -26,8 +26,12 @@ from trunkline.gateway.bridges.base import (
     ToolCall,
     Transcript,
 )
+from trunkline.gateway.flight.leg_ring import LegRing
+from trunkline.gateway.flight.packing import Packing
+from trunkline.gateway.flight.verdict import KEEP_ALL
 from trunkline.gateway.messages import (
     Dtmf,
+    FlightRing,
     HangUp,
     LegClosed,
     LegFailed,
@@ -843,3 +847,23 @@ async def test_a_leg_without_media_names_none():
     await harness.open()
     await harness.leg.close()
     assert harness.of(LegClosed)[0].path is None
+
+
+# The flight recorder's ring
+
+
+class NoTurn(Packing):
+    """So many calls end at once that this one's ring does not get its turn."""
+
+    async def packed(self, ring: LegRing) -> bytes | None:
+        return None
+
+
+@pytest.mark.parametrize(("packing", "rings"), [(Packing(), 1), (NoTurn(), 0)])
+async def test_the_last_report_comes_whether_or_not_the_ring_could_be_packed(packing: Packing, rings: int):
+    h = LegHarness(FakeBridge(), packing=packing)
+    await h.answer()
+    h.tick(10)
+    await h.leg.close(KEEP_ALL)
+    assert len(h.of(FlightRing)) == rings
+    assert len(h.of(LegClosed)) == 1
