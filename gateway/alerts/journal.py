@@ -156,6 +156,9 @@ class Journal:
 
     async def _write(self) -> None:
         """One batch, or everything. When it raises, all of it waits on."""
+        if not await asyncio.to_thread(self._file.intact):
+            log.error("the alert journal was removed or changed, it is written anew", path=str(self._file.path))
+            self._rewrite = True
         upto, lines = self._put, self._waiting
         rewrite, self._rewrite, self._waiting = self._rewrite, False, []
         self._writing_since = time.monotonic()

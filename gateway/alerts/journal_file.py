@@ -89,6 +89,15 @@ class JournalFile:
         self.path = directory / "alerts.journal.jsonl"
         self.aside = directory / "alerts.unreadable.jsonl"
         self._torn = False
+        self._size: int | None = None
+        """Octets that are there by what was read and written; None before that."""
+
+    def intact(self) -> bool:
+        """False when somebody removed the file or changed it: what it had must be written again. Raises OSError."""
+        try:
+            return self._size is None or self.path.stat().st_size == self._size
+        except FileNotFoundError:
+            return False
 
     def read(self) -> tuple[Kept, list[bytes]]:
         """What is stored, and the lines that cannot be read; a last line that was torn by a crash is none of them.
@@ -109,15 +118,15 @@ class JournalFile:
     def append(self, data: bytes) -> int:
         """Add lines; the file's size. Raises OSError, and then none of them is in the file."""
         # never on the end of half a line
-        size = append_durably(self.path, b"\n" + data if self._torn else data)
+        self._size = append_durably(self.path, b"\n" + data if self._torn else data)
         self._torn = False
-        return size
+        return self._size
 
     def replace(self, data: bytes) -> int:
         """Put these lines in the place of all others; the file's size. Raises OSError, and then nothing changed."""
-        size = replace_durably(self.path, data)
+        self._size = replace_durably(self.path, data)
         self._torn = False
-        return size
+        return self._size
 
     def keep_aside(self, lines: list[bytes]) -> None:
         """For somebody to look at, as far as ASIDE_LIMIT goes. Raises OSError."""

@@ -209,6 +209,22 @@ async def test_a_full_disk_keeps_nobody_waiting_and_loses_nothing(tmp_path, disk
     await journal.close()
 
 
+@pytest.mark.parametrize("left", [None, b"", b"another file\n"], ids=["removed", "emptied", "replaced"])
+async def test_a_journal_that_is_removed_below_us_is_written_anew_with_all_that_it_had(tmp_path, left):
+    journal = Journal(tmp_path)
+    await journal.open()
+    journal.put(entry("fires", 1))
+    assert await journal.stored()
+    (tmp_path / NAME).unlink()
+    if left is not None:
+        (tmp_path / NAME).write_bytes(left)
+    journal.put(entry("fires", 2))
+    assert await journal.stored()
+    found, unreadable = JournalFile(tmp_path).read()
+    assert (list(found.alerts), unreadable) == (["a1", "a2"], [])
+    await journal.close()
+
+
 async def test_memory_is_bounded_while_the_disk_is_full(tmp_path, disk, monkeypatch):
     monkeypatch.setattr(journal_module, "MEMORY_LIMIT", 5)
     journal = Journal(tmp_path)
