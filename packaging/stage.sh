@@ -45,7 +45,7 @@ find "$venv/lib" -name '*.so*' -type f -exec chmod 0644 {} +
 
 doc=$venv/share/doc/trunkline
 install -d "$doc" "$venv/share/trunkline" "$root/etc/trunkline" "$root$UNITDIR" "$root$BINDIR"
-install -m 0644 "$source"/docs/*.md "$source/README.md" "$source/LICENSE" "$source/conf/trunkline.toml" "$doc/"
+install -m 0644 "$source"/docs/*.md "$source"/docs/*.png "$source/README.md" "$source/LICENSE" "$source/conf/trunkline.toml" "$doc/"
 install -m 0644 "$source/conf/trunkline.service.d/realtime.conf" "$venv/share/trunkline/"
 install -m 0644 "$source/packaging/trunkline.toml" "$root/etc/trunkline/trunkline.toml"
 install -d -m 0700 "$root/etc/trunkline/credentials"
