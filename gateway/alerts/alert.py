@@ -53,6 +53,8 @@ class Alert(msgspec.Struct, kw_only=True):
     """What it is about: `trunk vonage`, `agent reception`, `gateway`."""
     trunk: str | None = None
     """The trunk, when it is about one: the telephone then goes over another."""
+    trunks: list[str] = []
+    """The same when it is about several."""
     severity: Severity
     state: State = "firing"
     summary: str

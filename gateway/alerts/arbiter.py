@@ -261,6 +261,7 @@ class Arbiter:
             calls[:CALLS_NAMED],
             lambda: verdict,
             evidence,
+            [subject.name for subject, _ in members if subject.kind == "trunk"],
         )
 
     def _flaps(self, key: Key) -> list[str]:

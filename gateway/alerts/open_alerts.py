@@ -82,6 +82,7 @@ class OpenAlerts:
                 rule=key.rule,
                 subject=str(key.subject),
                 trunk=key.subject.name if key.subject.kind == "trunk" else None,
+                trunks=description.trunks,
                 severity=severity,
                 summary=_summary(key.subject, description.headline, description.verdict),
                 verdict=description.verdict,
@@ -120,8 +121,10 @@ class OpenAlerts:
         self._other_cause_since.pop(key, None)
         calls = description.calls or alert.calls
         summary = _summary(key.subject, description.headline, verdict)
-        if (summary, detail, calls, verdict) != (alert.summary, alert.detail, alert.calls, alert.verdict):
-            changed = self._changed(alert, summary=summary, detail=detail, calls=calls, verdict=verdict)
+        trunks = description.trunks or alert.trunks
+        known = (alert.summary, alert.detail, alert.calls, alert.verdict, alert.trunks)
+        if (summary, detail, calls, verdict, trunks) != known:
+            changed = self._changed(alert, summary=summary, detail=detail, calls=calls, verdict=verdict, trunks=trunks)
             # what nobody has heard yet is told with its latest figures
             self._told = [changed if told is alert else told for told in self._told]
             self._open[key] = changed

@@ -78,6 +78,8 @@ class Description:
     """Asked once, and only if somebody wants to know."""
     symptoms: list[Symptom] = field(default_factory=list[Symptom])
     """The slices behind it."""
+    trunks: list[str] = field(default_factory=list[str])
+    """Where it is of several subjects: the trunks among them."""
 
     @cached_property
     def verdict(self) -> Verdict | None:

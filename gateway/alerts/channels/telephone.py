@@ -4,6 +4,7 @@
 `test` ring: nobody is called at night to hear that somebody else has it, or that it is over.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Literal, Protocol
 
 import structlog
@@ -85,7 +86,7 @@ class Telephone(Channel):
         """Call, and return what the person pressed when the call is over. Raises DeliveryError."""
         if delivery.action not in ("trigger", "test"):
             return None
-        trunks = candidates(self._dial.trunks_up(), self._config.trunk, delivery.alert.trunk)
+        trunks = candidates(self._dial.trunks_up(), self._config.trunk, {delivery.alert.trunk, *delivery.alert.trunks})
         if not trunks:
             raise DeliveryError(f"{self._name}: no trunk is up")
         announcement = await self._announcement(delivery)
@@ -140,9 +141,9 @@ class Telephone(Channel):
         return f"{known} ({reason})" if known else reason
 
 
-def candidates(up: list[str], preferred: str | None, about: str | None) -> list[str]:
-    """The trunks to try, best first: the one that the alert is about only when it is the last."""
-    return sorted(up, key=lambda trunk: (trunk == about, trunk != preferred))
+def candidates(up: list[str], preferred: str | None, about: Collection[str | None]) -> list[str]:
+    """The trunks to try, best first: those that the alert is about only when there is no other."""
+    return sorted(up, key=lambda trunk: (trunk in about, trunk != preferred))
 
 
 def answer_of(record: CallRecord) -> Answer | None:

@@ -303,6 +303,7 @@ def test_three_trunks_of_four_are_one_alert_that_names_them():
     (alert,) = bench.told
     assert alert.subject == "gateway"
     assert alert.summary.startswith("trunk one, trunk two, trunk three: ")
+    assert (alert.trunk, alert.trunks) == (None, ["one", "two", "three"]), "the telephone goes over the fourth"
 
 
 def test_two_trunks_of_three_are_two_alerts_after_a_moment():

@@ -214,11 +214,12 @@ async def test_a_call_that_the_operator_ended_is_not_made_again(brief: bytes) ->
 
 def test_the_trunk_of_the_alert_comes_last_and_the_preferred_one_first() -> None:
     up = ["a", "b", "c"]
-    assert candidates(up, None, None) == ["a", "b", "c"]
-    assert candidates(up, "c", None) == ["c", "a", "b"]
-    assert candidates(up, "b", "a") == ["b", "c", "a"]
-    assert candidates(up, "a", "a") == ["b", "c", "a"]
-    assert candidates(["a"], "b", "a") == ["a"]
+    assert candidates(up, None, {None}) == ["a", "b", "c"]
+    assert candidates(up, "c", {None}) == ["c", "a", "b"]
+    assert candidates(up, "b", {"a"}) == ["b", "c", "a"]
+    assert candidates(up, "a", {"a"}) == ["b", "c", "a"]
+    assert candidates(up, "a", {None, "a", "b"}) == ["c", "a", "b"]
+    assert candidates(["a"], "b", {"a"}) == ["a"]
 
 
 async def test_the_trunk_that_the_alert_is_about_is_not_used(ports: Ports, tmp_path: Path, brief: bytes) -> None:
