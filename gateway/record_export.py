@@ -1,19 +1,23 @@
 """Call records for a spreadsheet or a program: CSV with one flat row a call, or JSON with everything."""
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 from aiohttp import web
 
-from .record import CallRecord
+from .errors import RecordsError
+from .record import CallRecord, Timeline
 from .record_search import RecordQuery
 
+log = structlog.get_logger(__name__)
+
 PAGE = 25
-"""Records read and sent at a time: an export of years takes no more memory than one of an hour, and its steps hold the
-switch's loop for milliseconds."""
+"""Records read and sent at a time: an export of years takes no more memory than one of an hour."""
 
 _PLAIN = (
     "id",
@@ -68,8 +72,8 @@ async def exported(
 ) -> web.StreamResponse:
     """Every record that the query finds, the newest first, as a file (`form`: csv or json); `shown` may mask it.
 
-    Raises RecordsError when nothing can be read; a database that fails later ends the file in the middle, and the
-    connection with it.
+    Raises RecordsError when nothing can be read. A database that fails later breaks the connection: nobody may
+    take half a file for a whole one.
     """
     page = await records.list(PAGE, None, query)
     disposition = {"Content-Disposition": f'attachment; filename="calls.{form}"'}
@@ -77,9 +81,19 @@ async def exported(
     response.content_type = "text/csv" if form == "csv" else "application/json"
     response.charset = "utf-8"
     await response.prepare(request)
-    async for text in _text(page, records, query, form, shown):
-        await response.write(text.encode())
-    await response.write_eof()
+    # from here on no other answer can be given
+    try:
+        async for text in _text(page, records, query, form, shown):
+            await response.write(text)
+        await response.write_eof()
+    except ConnectionError:
+        log.debug("an export is not wanted any more")
+    except Exception as error:
+        if request.transport is not None:
+            request.transport.abort()
+        if not isinstance(error, RecordsError):
+            raise
+        log.warning("an export ends in the middle", reason=str(error))
     return response
 
 
@@ -89,19 +103,21 @@ async def _text(
     query: RecordQuery,
     form: str,
     shown: Callable[[CallRecord], CallRecord],
-) -> AsyncIterator[str]:
-    yield csv_header() if form == "csv" else "["
-    between = ""
-    while page:
-        masked = [shown(record) for record in page]
+) -> AsyncIterator[bytes]:
+    def written() -> bytes:
         if form == "csv":
-            yield csv_rows(masked)
-        else:
-            yield between + ",\n".join(msgspec.json.encode(record).decode() for record in masked)
-            between = ",\n"
+            return csv_rows(shown(record) for record in page).encode()
+        return b",\n".join(msgspec.json.encode(shown(record)) for record in page)
+
+    yield csv_header().encode() if form == "csv" else b"["
+    while page:
+        # in a thread: a call of a day alone would hold the switch's loop
+        yield await asyncio.to_thread(written)
         page = await records.list(PAGE, page[-1].id, query) if len(page) == PAGE else []
+        if page and form == "json":
+            yield b",\n"
     if form == "json":
-        yield "]\n"
+        yield b"]\n"
 
 
 def csv_header() -> str:
@@ -115,7 +131,7 @@ def csv_rows(records: Iterable[CallRecord]) -> str:
 
 
 def _row(record: CallRecord) -> list[Any]:
-    fields: Mapping[str, Any] = msgspec.to_builtins(record)
+    fields: Mapping[str, Any] = msgspec.to_builtins(msgspec.structs.replace(record, timeline=Timeline()))
     row = [fields[name] for name in _PLAIN]
     row += [fields["setup"][name] for name in _SETUP]
     for way in ("received", "sent"):

@@ -1,5 +1,6 @@
 """Opening the database of call records, and reading it."""
 
+import asyncio
 import builtins
 from typing import Any
 
@@ -82,7 +83,9 @@ class RecordReader:
         self._check_file()
         try:
             async with self._engine.connect() as connection:
-                return [record_of(dict(row)) for row in (await connection.execute(query)).mappings()]
+                rows = (await connection.execute(query)).mappings()
+                # in a thread: calls of hours take many milliseconds to unpack
+                return await asyncio.to_thread(lambda: [record_of(dict(row)) for row in rows])
         except DATABASE_ERRORS as error:
             raise RecordsError(f"the call records at {self._where} cannot be read: {reason_of(error)}") from error
 

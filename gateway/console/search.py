@@ -9,7 +9,7 @@ import msgspec
 
 from ..http import Records
 from ..http_guard import Problem
-from ..record import CallRecord
+from ..record import CallRecord, Timeline
 from ..record_search import RecordQuery
 from ..records_table import worst_mos
 from .words import Mask, far_number
@@ -73,7 +73,11 @@ def masked(record: CallRecord, mask: Mask) -> CallRecord:
     """A record for a file, with what the console hides hidden: the numbers wherever they stand, and the keys."""
     if mask.show:
         return record
-    shown = msgspec.convert(_without(msgspec.to_builtins(record), mask, (record.from_, record.to)), CallRecord)
+    numbers = (record.from_, record.to)
+    # its slices are figures alone, and thousands
+    bare = msgspec.structs.replace(record, timeline=Timeline(moments=record.timeline.moments))
+    shown = msgspec.convert(_without(msgspec.to_builtins(bare), mask, numbers), CallRecord)
+    shown.timeline.slices = record.timeline.slices
     shown.from_ = record.from_ and mask.number(record.from_)
     shown.to = record.to and mask.number(record.to)
     shown.dtmf = [mask.key(digit) for digit in record.dtmf]

@@ -325,3 +325,21 @@ async def test_an_export_without_a_database_is_a_problem_not_half_a_file():
         assert (status, problem["status"]) == (503, 503)
         status, _, _ = await client.request("GET", "/api/calls.csv?limit=3")
         assert status == 400
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+async def test_an_export_whose_database_fails_is_no_whole_file(form):
+    async with running() as api:
+        api.records.rows = [record(f"{index:04}") for index in range(60, 0, -1)]
+        reads, whole = iter([False, True]), api.records.list
+
+        async def failing(*arguments):
+            api.records.broken = next(reads)
+            return await whole(*arguments)
+
+        api.records.list = failing
+        url = f"http://127.0.0.1:{api.port}/api/calls.{form}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert response.status == 200
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
