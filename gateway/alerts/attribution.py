@@ -42,9 +42,16 @@ STALL_FROM_MS = 1000.0
 
 
 def host_late(part: Slice) -> bool:
-    """True when this host was so late in the slice that somebody could hear it. Of a late second that began before the
-    slice, the call itself may have met nothing."""
-    return part.skipped > 0 and (part.clock_late_ms >= HOST_CLOCK_FROM_MS or part.loop_lag_ms >= HOST_LOOP_FROM_MS)
+    """True when this host was so late in the slice that somebody could hear it."""
+    clock, loop = lateness(part)
+    return clock >= HOST_CLOCK_FROM_MS or loop >= HOST_LOOP_FROM_MS
+
+
+def lateness(part: Slice) -> tuple[float, float]:
+    """Worst lateness of clock and loop that the call itself met, ms. A slice has that of whole seconds of the worker,
+    and the first one may have begun before the call; but whoever is late by so many whole periods skips as many."""
+    most = 1000 * PERIOD * (part.skipped + 1) - 1 if part.skipped else 0.0
+    return min(part.clock_late_ms, most), min(part.loop_lag_ms, most)
 
 
 def skipped_share(part: Slice) -> float:
@@ -60,7 +67,7 @@ def unsent(part: Slice) -> bool:
 
 def causes_of(part: Slice, bad_underruns: int, *, blame_little: bool = True) -> set[CauseName]:
     """What explains one bad slice; empty when nothing does. `blame_little`: lateness below GROSS_FROM_MS counts."""
-    late = host_late(part) and (blame_little or max(part.clock_late_ms, part.loop_lag_ms) >= GROSS_FROM_MS)
+    late = host_late(part) and (blame_little or max(lateness(part)) >= GROSS_FROM_MS)
     causes: set[CauseName] = set()
     if part.received.bad or part.received.dead:
         causes |= _inbound(part, late)
@@ -88,7 +95,7 @@ def _inbound(part: Slice, late: bool) -> set[CauseName]:
 def _overran(part: Slice) -> bool:
     """Whether stalls can have cost what did not come: together they lasted as long as that."""
     missing = part.received.lost if part.received.lost is not None else 1.0
-    return part.loop_lag_ms >= STALL_FROM_MS and skipped_share(part) >= missing
+    return lateness(part)[1] >= STALL_FROM_MS and skipped_share(part) >= missing
 
 
 def _outbound(part: Slice, late: bool, network: CauseName) -> CauseName:

@@ -15,6 +15,7 @@ from .attribution import (
     SKIPPED_FROM,
     at_least,
     host_late,
+    lateness,
     silent,
     skipped_share,
 )
@@ -110,11 +111,13 @@ def _where(case: Case, what: str, count: Callable[[Traffic], int], everywhere: s
     return sentences
 
 
+def _worst_lateness(slices: Sequence[Slice]) -> tuple[float, float]:
+    met = [lateness(part) for part in slices]
+    return max(clock for clock, _ in met), max(loop for _, loop in met)
+
+
 def _in_time(slices: Sequence[Slice]) -> str:
-    # a late second that began before a call, or while nothing was due, is none of its own
-    met = [part for part in slices if part.skipped]
-    clock = max((part.clock_late_ms for part in met), default=0.0)
-    loop = max((part.loop_lag_ms for part in met), default=0.0)
+    clock, loop = _worst_lateness(slices)
     late = sum(host_late(part) for part in slices)
     within = f"late in {late} of these" if late else "in time"
     return (
@@ -125,7 +128,7 @@ def _in_time(slices: Sequence[Slice]) -> str:
 
 def _host(case: Case) -> list[str]:
     late = case.slices
-    clock, loop = max(part.clock_late_ms for part in late), max(part.loop_lag_ms for part in late)
+    clock, loop = _worst_lateness(late)
     sentences = [
         f"its media clock was up to {clock:.0f} ms late (limit {HOST_CLOCK_FROM_MS:.0f}), its event loop {loop:.0f} ms "
         f"(limit {HOST_LOOP_FROM_MS:.0f}), in {case.of(len(late))}"

@@ -84,6 +84,7 @@ def both_ways(**more) -> Slice:
         (stalled(40), {"host"}),
         # a late second that the call itself did not meet
         (late_arrivals(clock_late_ms=900.0, loop_lag_ms=900.0), {"carrier"}),
+        (late_arrivals(clock_late_ms=900.0, loop_lag_ms=900.0, skipped=1), {"carrier"}),
         # each break takes a period in which the clock was late
         (stuttering(40, clock_late_ms=90.0, skipped=4), {"provider"}),
         # lateness loses no packets, either way, but for stalls that overrun the socket's buffer
