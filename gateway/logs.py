@@ -100,7 +100,9 @@ def _form(config: GatewayConfig, stream: TextIO) -> str:
 
 def _renderers(form: str, stream: TextIO) -> list[structlog.typing.Processor]:
     if form == "console":
-        return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        # the usual formatter shows variables where rich is installed
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     return [_TRACEBACKS, _JournalEntry() if form == "journal" else _JSON]
 
 

@@ -69,6 +69,22 @@ def test_an_exception_is_one_line(lines):
     assert event["exception"][0]["exc_value"] == "broken"
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_an_exception_does_not_show_variables(lines, log_format):
+    stream = lines(log_format=log_format)
+
+    def fail(password: str) -> None:
+        raise ValueError(len(password))
+
+    try:
+        fail("".join(("hun", "ter2")))
+    except ValueError:
+        structlog.get_logger().exception("it failed")
+        logging.getLogger("library").exception("it failed, too")
+    assert "it failed, too" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
+
+
 def test_console_is_text(lines):
     stream = lines(log_format="console")
     structlog.get_logger().info("gateway is up")

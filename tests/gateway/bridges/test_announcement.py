@@ -137,11 +137,16 @@ async def test_the_first_key_that_means_something_decides(listener: Listener) ->
 
 
 async def test_keys_without_a_meaning_do_not_hold_the_line_for_ever(listener: Listener) -> None:
+    longest_s = STARTS_MAX * 0.5 + len(WHOLE) / 8000
     for _ in range(2 * STARTS_MAX):
         listener.play(0.5)
         await listener.press("#")
+        longest_s -= 0.5
     assert listener.over is None
-    listener.play(2 * len(WHOLE) / 8000)
+    while longest_s > 0 and listener.over is None:
+        listener.play(0.5)
+        await listener.press("#")
+        longest_s -= 0.5
     assert listener.over == ("agent", "no key was pressed")
 
 
