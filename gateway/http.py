@@ -242,12 +242,12 @@ class AdminServer:
         found = {call.record.id: _live_body(call) for call in self._gateway.live_calls() if _fits(call.record, query)}
         if not query.live:
             past = await self._records.list(query.limit + 1, query.before, query)
-            found = {record.id: msgspec.to_builtins(record) for record in past} | found
+            found = {record.id: _body(record) for record in past} | found
+        for body in found.values():
+            # hours of slices, a thousand times over: a call's own page has them
+            del body["timeline"]
         ids = sorted(found, reverse=True)
         shown = ids[: query.limit]
-        for call_id in shown:
-            # hours of slices, a thousand times over: a call's own page has them
-            del found[call_id]["timeline"]
         more = shown[-1] if len(ids) > len(shown) else None
         return json_response({"calls": [found[call_id] for call_id in shown], "next": more})
 
@@ -259,7 +259,7 @@ class AdminServer:
         for call in self._gateway.live_calls():
             if call.record.id == call_id:
                 return json_response(_live_body(call))
-        return json_response(msgspec.to_builtins(await self._recorded(call_id)))
+        return json_response(await self._recorded(call_id))
 
     async def _trace_call(self, request: web.Request) -> web.Response:
         if self._flights is None:
@@ -268,7 +268,7 @@ class AdminServer:
         live = [call.record for call in self._gateway.live_calls() if call.record.id == call_id]
         record = live[0] if live else await self._recorded(call_id)
         ladder = await self._flights.ladder(call_id)
-        return json_response({"call": msgspec.to_builtins(record), "ladder": msgspec.to_builtins(ladder)})
+        return json_response({"call": record, "ladder": ladder})
 
     async def _place_call(self, request: web.Request) -> web.Response:
         if request.content_type != "application/json":
@@ -302,7 +302,7 @@ class AdminServer:
 
 def _worth_a_line(record: logging.LogRecord) -> bool:
     """What is no HTTP has its answer (400); with a traceback for each, anybody could fill the log."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError | web.RequestPayloadError))
 
 
 def _query(request: web.Request, kind: type[Q]) -> Q:
@@ -317,6 +317,10 @@ def _fits(record: CallRecord, query: CallQuery) -> bool:
 
 
 def _live_body(call: LiveCall) -> dict[str, Any]:
-    live = msgspec.to_builtins(call)
-    record = live.pop("record")
-    return record | {"live": live}
+    live = _body(call)
+    return _body(live.pop("record")) | {"live": live}
+
+
+def _body(struct: msgspec.Struct) -> dict[str, Any]:
+    """Its members, for JSON; only the names are copied, since a call of a day has thousands of slices."""
+    return {field.encode_name: getattr(struct, field.name) for field in msgspec.structs.fields(struct)}

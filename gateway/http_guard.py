@@ -4,7 +4,7 @@ import hmac
 from http import HTTPStatus
 from typing import Any
 
-import orjson
+import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -14,6 +14,9 @@ from .errors import CallRefused, ConfigError, RecordsError
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Answered without the token, for probes; what they tell depends on it."""
+
+UNREADABLE = (web.RequestPayloadError, ConnectionError)
+"""What reading a body raises that is packed wrongly, or whose sender went away."""
 
 log = structlog.get_logger()
 
@@ -29,8 +32,8 @@ class Problem(Exception):
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """`body` as JSON."""
-    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+    """`body` as JSON; msgspec's structs may be in it."""
+    return web.Response(body=msgspec.json.encode(body), status=status, headers=headers, content_type="application/json")
 
 
 def problem_response(request: web.Request, problem: Problem) -> web.Response:
@@ -42,9 +45,11 @@ def problem_response(request: web.Request, problem: Problem) -> web.Response:
         "detail": problem.detail,
         "instance": request.path,
     }
-    content = orjson.dumps(body)
     return web.Response(
-        body=content, status=problem.status, headers=problem.headers, content_type="application/problem+json"
+        body=msgspec.json.encode(body),
+        status=problem.status,
+        headers=problem.headers,
+        content_type="application/problem+json",
     )
 
 
@@ -65,6 +70,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPException as error:
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return problem_response(request, Problem(error.status, _DETAILS.get(error.status, error.reason), allow))
+    except UNREADABLE:
+        return problem_response(request, Problem(400, "the body cannot be read"))
     except Exception:  # top frame: one request fails, the gateway goes on
         log.exception("an admin request failed", method=request.method, path=request.path)
         return problem_response(request, Problem(500, "the gateway failed to answer; its log says why"))

@@ -29,7 +29,7 @@ from ..config_tables import HttpConfig
 from ..errors import GatewayError, RecordsError
 from ..flight.ladder import SipLadder
 from ..http import Gateway, LiveCall, Records
-from ..http_guard import Problem
+from ..http_guard import UNREADABLE, Problem
 from ..record import CallRecord
 from ..record_export import exported
 from .call_page import CallPage
@@ -170,6 +170,8 @@ class Console:
             return self._refuse(getattr(error, "status", 503), str(error))
         except web.HTTPException as error:
             return self._refuse(error.status, error.reason)
+        except UNREADABLE:
+            return self._refuse(400, "The form cannot be read.")
         except Exception:  # top frame: one page fails, the gateway goes on
             log.exception("a console page failed", method=request.method, path=request.path)
             return self._refuse(500, "The gateway failed to answer; its log says why.")
@@ -408,7 +410,11 @@ async def _fields(request: web.Request) -> dict[str, str]:
         raise Problem(403, "This form came from another site. Behind a proxy, have it pass the Host header on.")
     if request.content_type != "application/x-www-form-urlencoded":
         raise Problem(415, "This is no form.")
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    try:
+        sent = await request.post()
+    except (UnicodeDecodeError, LookupError):
+        raise Problem(400, "The form is in no character set that is known here.") from None
+    return {name: value for name, value in sent.items() if isinstance(value, str)}
 
 
 def _tidy(name: str) -> str:

@@ -450,3 +450,20 @@ async def test_the_server_stops_with_pages_open(tmp_path):
         assert stream.status == 200
         async with asyncio.timeout(5):
             await console.server.stop()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, b"token=\xff"),
+        ({"Content-Type": "application/x-www-form-urlencoded; charset=none"}, b"token=x"),
+        ({"Content-Encoding": "gzip"}, b"token=x"),
+    ],
+    ids=["no UTF-8", "no character set", "no gzip"],
+)
+async def test_a_form_that_cannot_be_read_is_refused_without_a_line_in_the_log(tmp_path, caplog, headers, body):
+    async with site(tmp_path, TOKEN) as console:
+        form = {"Origin": console.origin, "Content-Type": "application/x-www-form-urlencoded"} | headers
+        async with console.session.post(f"{console.origin}/login", data=body, headers=form) as response:
+            assert response.status == 400
+    assert caplog.records == []
