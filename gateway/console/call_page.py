@@ -77,7 +77,7 @@ class CallPage:
             ("Answer to first audio", _ms(setup.answer_to_first_audio_ms)),
             ("Keys pressed", str(len(record.dtmf)) if record.dtmf else None),
             ("Call", record.id),
-            ("SIP Call-ID", record.sip_call_id),
+            ("SIP Call-ID", mask.text(record.sip_call_id or "", (record.from_, record.to))),
         ]
 
     def _plot(self, record: CallRecord, since: float | None, live: bool) -> Markup:
@@ -88,14 +88,18 @@ class CallPage:
             words = "The first 10 seconds are not over." if live else "No slice of this call was measured."
             return self._parts.draw("no_plot", words)
         length_s = record.duration_s or (max(0.0, time.time() - since) if live and since is not None else 0.0)
-        drawn = [plot.timeline(line, length_s, width, self._label) for width in (plot.WIDE, plot.NARROW)]
+
+        def label(moment: Moment) -> str:
+            return self._label(moment, (record.from_, record.to))
+
+        drawn = [plot.timeline(line, length_s, width, label) for width in (plot.WIDE, plot.NARROW)]
         known = [moment for moment in line.moments if moment.kind in plot.KINDS]
-        moments = [(moment, plot.KINDS[moment.kind], self._label(moment)) for moment in known[: plot.MOMENTS]]
+        moments = [(moment, plot.KINDS[moment.kind], label(moment)) for moment in known[: plot.MOMENTS]]
         table = plot.joined(line.slices, TABLE_LINES)
         return self._parts.draw("timeline", drawn, plot.legend(known), table, moments, len(known) - len(moments))
 
-    def _label(self, moment: Moment) -> str:
-        return self._mask.key(moment.detail) if moment.kind == "dtmf" else moment.detail
+    def _label(self, moment: Moment, numbers: Sequence[str | None]) -> str:
+        return self._mask.key(moment.detail) if moment.kind == "dtmf" else self._mask.text(moment.detail, numbers)
 
     def _turns(self, record: CallRecord) -> Markup:
         numbers = (record.from_, record.to)

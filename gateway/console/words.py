@@ -15,9 +15,16 @@ SLOW_TURN_MS = 1000.0
 """An answer that takes longer feels late."""
 UNKNOWN = "–"
 _DIGITS_LEAST = 3
-_USER = re.compile(r"(?i)\b(sips?:|tel:)([^@;>\s?]+)(?=@|[;>\s?]|$)")
-_SIP_HOST = re.compile(r"[\d.]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?|[\w-]+(\.[\w-]+)+(:\d+)?|localhost(:\d+)?")
-_QUOTED = re.compile(r'"[^"\r\n]*"(?=\s*<)')
+_NATIONAL_LEAST = 7
+"""Digits of a number without its country that are still taken for it."""
+_USER = re.compile(r"(?i)\b(sips?:|tel:)(?:([^@<>\s\"]{1,255}+)(?=@)|([^@;>\s?]{1,255}+))")
+_SIP_HOST = re.compile(
+    r"\d{1,3}(\.\d{1,3}){3}(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?|[\w-]+(\.[\w-]+)+(:\d+)?|localhost(:\d+)?"
+)
+_NAME = re.compile(r'"(?:[^"\\\r\n]|\\.){0,255}+"(?=\s{0,9}<)|(?m:(?<=:|,)|^)[^"<>,:;=@\r\n]++(?=<)')
+"""Display names. Lengths are bounded here and above: a message is as long as its sender likes, and is read once."""
+_E164 = re.compile(r"\+\d{7,15}(?!\d)")
+_PRESSED = re.compile(r"(?im)^(\s*signal\s*=\s*)[0-9a-d*#]+")
 
 
 class Mask:
@@ -57,24 +64,44 @@ class Mask:
         """A sentence in which these numbers may stand."""
         if self.show:
             return text
-        known = {form for number in numbers if number for form in (number, number.removeprefix("+"))}
+        known = {form for number in numbers if number for form in _forms(number)}
         for number in sorted((form for form in known if len(form) > _DIGITS_LEAST), key=len, reverse=True):
             text = text.replace(number, self.number(number))
         return text
 
     def sip(self, text: str, numbers: Iterable[str | None] = ()) -> str:
-        """A SIP message: users of its URIs, display names, and these numbers wherever they stand."""
+        """A SIP message: users of its URIs, display names, keys, and wherever they stand these numbers and those that
+        begin with a +."""
         if self.show:
             return text
-        text = _USER.sub(self._uri_user, text)
-        return self.text(_QUOTED.sub(f'"{HIDDEN * 3}"', text), numbers)
+        text = _NAME.sub(_nobody, _USER.sub(self._uri_user, text))
+        text = _PRESSED.sub(rf"\1{HIDDEN}", _E164.sub(lambda found: self._hidden(found[0]), text))
+        return self.text(text, numbers)
 
     def _uri_user(self, found: re.Match[str]) -> str:
-        scheme, user = found[1], found[2]
-        follows = found.string[found.end() : found.end() + 1]
-        if follows != "@" and scheme.lower() != "tel:" and _SIP_HOST.fullmatch(user):
-            return found[0]
-        return scheme + self._hidden(user)
+        scheme, user, bare = found[1], found[2], found[3]
+        if user is not None:
+            # ;parameters and a :password of the user go with it
+            name = re.split("[;:]", user, maxsplit=1)[0]
+            return scheme + self._hidden(name) + (f";{HIDDEN * 3}" if name != user else "")
+        return found[0] if scheme.lower() != "tel:" and _SIP_HOST.fullmatch(bare) else scheme + self._hidden(bare)
+
+
+def _forms(number: str) -> set[str]:
+    """How a number may be written: without its +, without its country, and of a URI its user."""
+    scheme, found, rest = number.partition(":")
+    user = rest.partition("@")[0] if found and scheme.lower() in ("sip", "sips", "tel") else number
+    digits = user.removeprefix("+")
+    shorter = {digits[cut:] for cut in range(1, 4) if digits.isdigit() and len(digits) - cut >= _NATIONAL_LEAST}
+    return {number, user, digits} | shorter
+
+
+def _nobody(found: re.Match[str]) -> str:
+    """In place of a display name, quoted or not."""
+    name = found[0]
+    if not name.strip():
+        return name
+    return f'"{HIDDEN * 3}"' if name.startswith('"') else f" {HIDDEN * 3} "
 
 
 def far_number(record: CallRecord) -> str | None:

@@ -1,5 +1,7 @@
 """How numbers are hidden and figures written."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,49 @@ def test_a_sip_message_shows_no_number_and_no_name():
     assert "Ada" not in shown
     assert "<sip:127.0.0.1:5060>" in shown
     assert "sip:1•••••23@127.0.0.1:5060" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "Diversion: <sip:14155550199;npdi;rn=14155550198@carrier.example>",
+            "Diversion: <sip:1415•••••99;•••@carrier.example>",
+        ),
+        ("Diversion: <sip:14155550199:secret@carrier.example>", "Diversion: <sip:1415•••••99;•••@carrier.example>"),
+        ("To: <sip:14155550199>", "To: <sip:1415•••••99>"),
+        ("From: 4155550199 <sip:anonymous@a.example>", "From: ••• <sip:anonymous@a.example>"),
+        ("Contact: <sip:a.example>, Ada <sip:ada@a.example>", "Contact: <sip:a.example>, ••• <sip:a•••@a.example>"),
+        (r'From: "a \"4155550199\" b" <sip:192.0.2.1:5060>', 'From: "•••" <sip:192.0.2.1:5060>'),
+        ("X-Charge: +14155550199", "X-Charge: +1415•••••99"),
+        ("X-National: 4155550134", "X-National: 415•••••34"),
+        ("Signal=7\r\nDuration=160", "Signal=•\r\nDuration=160"),
+        ("v=0\r\no=- 3976543210 1 IN IP4 192.0.2.1", "v=0\r\no=- 3976543210 1 IN IP4 192.0.2.1"),
+        ("Via: SIP/2.0/UDP 192.0.2.1:5060;rport", "Via: SIP/2.0/UDP 192.0.2.1:5060;rport"),
+        ("Record-Route: <sip:192.0.2.1;lr>", "Record-Route: <sip:192.0.2.1;lr>"),
+    ],
+)
+def test_what_a_carrier_writes_of_people_is_hidden(line, shown):
+    assert MASK.sip(line, ["+14155550134"]) == shown
+
+
+def test_the_users_number_of_a_uri_is_hidden_in_a_sentence():
+    assert MASK.text("no route for +14155550134", ["sip:+14155550134@a"]) == "no route for +1415•••••34"
+
+
+def test_hostile_messages_are_masked_in_linear_time():
+    for text in (
+        "sip:" * 16000,
+        '"' * 65000,
+        "a," * 32000,
+        "<" * 65000,
+        "sip:" + "a" * 65000,
+        '"\\' * 32000,
+        "a " * 32000,
+    ):
+        began = time.process_time()
+        MASK.sip(text)
+        assert time.process_time() - began < 1.0
 
 
 def test_a_sentence_loses_the_calls_own_numbers():
