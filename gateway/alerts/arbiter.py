@@ -30,6 +30,8 @@ EVERYWHERE = 0.75
 """Share of the subjects with traffic that are in trouble, from which on it is the gateway's."""
 GATHER_S = 15.0
 """Somewhat longer than a slice: what begins everywhere at once is everywhere by then."""
+FALLING_S = 180.0
+"""Calls that fail on a trunk that is down wait for so long at most, until that is an alert."""
 SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
 """The worst first."""
 EVIDENCE_MOST = 240
@@ -229,12 +231,19 @@ class Arbiter:
         return candidate.natural and troubled > 1 and share_of(troubled, len(peers)) >= EVERYWHERE
 
     def _gathers(self, candidate: _Candidate, now: float) -> bool:
-        """Where there are several trunks or agents; a rule that has waited for `for_s` has seen the others by then."""
-        if candidate.key.subject == GATEWAY or candidate.item.for_s or self._is_everywhere(candidate):
-            return False
-        kinds = Counter(item.subject.kind for item in self._groups[candidate.key.rule] if item.active)
-        since = self._since.get((candidate.key, candidate.severity), now)
-        return max(kinds.values(), default=0) > 1 and now - since < GATHER_S
+        """It waits for an alert that would tell of it, too."""
+        return now - self._since.get((candidate.key, candidate.severity), now) < self._patience(candidate)
+
+    def _patience(self, candidate: _Candidate) -> float:
+        rule, subject = candidate.key
+        trunk = self._standing.get(Key("trunk_down", subject))
+        if rule == "call_failures" and trunk is not None and trunk.troubled:
+            return FALLING_S
+        # a rule that has waited for `for_s` has seen the others by then
+        if subject == GATEWAY or candidate.item.for_s or self._is_everywhere(candidate):
+            return 0.0
+        kinds = Counter(item.subject.kind for item in self._groups[rule] if item.active)
+        return GATHER_S if max(kinds.values(), default=0) > 1 else 0.0
 
     # What is told
 

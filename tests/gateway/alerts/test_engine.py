@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from support.alert_bench import DOWN, UP, Bench, good, lossy, silent, stuttering
 
 from trunkline.gateway.alerts.alert import ALERT_AGENT, Alert
-from trunkline.gateway.alerts.rules_config import FlappingConfig, LatencyConfig, RecordsConfig, RulesConfig
+from trunkline.gateway.alerts.rules_config import (
+    FlappingConfig,
+    LatencyConfig,
+    RecordsConfig,
+    RulesConfig,
+    TrunkDownConfig,
+)
 from trunkline.gateway.messages import MediaAlarm, SliceEnded, WorkerStatus
 from trunkline.gateway.record import Slice, StreamSlice
 from trunkline.gateway.records import RecordsHealth
@@ -95,6 +101,29 @@ def test_calls_that_fail_on_a_trunk_that_is_down_are_its_trouble(bench):
     bench.run(5)
     assert [alert.rule for alert in bench.told] == ["trunk_down"]
     assert "trunk vonage, too: 100 % of calls fail" in bench.only().detail
+
+
+def test_calls_that_fail_wait_for_the_alert_of_their_trunk(bench):
+    bench.trunks["vonage"] = DOWN
+    bench.fail(20, "trunk vonage has no address yet")
+    bench.run(200)
+    assert [alert.rule for alert in bench.told] == ["trunk_down"]
+
+
+def test_calls_that_have_failed_are_told_when_the_trunk_comes_back_sooner(bench):
+    bench.trunks["vonage"] = DOWN
+    bench.fail(20, "trunk vonage has no address yet")
+    assert bench.run(100) == []
+    bench.trunks["vonage"] = UP
+    assert [alert.rule for alert in bench.run(1)] == ["call_failures"]
+
+
+def test_calls_that_fail_do_not_wait_for_ever(bench):
+    bench.engine.use(RulesConfig(trunk_down=TrunkDownConfig(for_s=3600)))
+    bench.trunks["vonage"] = DOWN
+    bench.fail(20, "trunk vonage has no address yet")
+    assert bench.run(180) == []
+    assert [alert.rule for alert in bench.run(1)] == ["call_failures"]
 
 
 # Calls

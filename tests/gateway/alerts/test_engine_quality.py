@@ -462,3 +462,12 @@ def test_new_figures_alone_are_not_told_but_shown():
     assert shown.calls[0] == ids[-1]
     assert (shown.started_at, shown.updated_at) == (fired.started_at, bench.wall)
     assert fired.summary.startswith("trunk vonage: 100 %")
+
+
+def test_bad_calls_that_go_on_after_a_restart_are_the_same_alert(bench):
+    bench.calls(12, *[lossy()] * 40)
+    (fired,) = bench.run(1)
+    bench.restart()
+    traffic(bench, 1800, bad=0.5)
+    assert bench.told == [fired]
+    assert bench.only().id == fired.id
