@@ -8,7 +8,7 @@
   alerts gets none of its own, and is named in theirs.
 - What this host causes is one alert, too: an open `host` alert takes in those whose verdict says host, and the other
   way round. A quality alert with another verdict stands beside it. It is the same with an agent's speech service.
-- Calls fail on a trunk that is down: that is one alert, about the trunk.
+- Calls fail on a trunk that is down: that is one alert, about the trunk, for which they wait FALLING_S at most.
 
 An alert is only folded into one of the same severity or a higher one.
 """

@@ -153,10 +153,14 @@ class _Line:
         if not again:
             self._once.add(delivery.id)
         self._wake.set()
-        return self.outbox.put(delivery, time.monotonic(), age_s)
+        replaced = self.outbox.put(delivery, time.monotonic(), age_s)
+        if replaced is not None:
+            self._once.discard(replaced.id)
+        return replaced
 
     def withdraw(self, alert_id: str, people_only: bool) -> list[Delivery]:
         gone = self.outbox.withdraw(alert_id, people_only=people_only)
+        self._once.difference_update(delivery.id for delivery in gone)
         if self.outbox.withdrawn and self.rings and self._attempt is not None:
             self._attempt.cancel()
         return gone

@@ -10,7 +10,6 @@ from typing import Protocol
 import aiohttp
 import structlog
 
-from ...sip.events import RegistrationChanged
 from ..config import Config
 from ..errors import AlertRefused
 from ..ids import new_call_id
@@ -297,11 +296,6 @@ class AlertService(Observer):
         """For the engine."""
         if self._desk is not None:
             self._desk.engine.on_loop_lag(seconds)
-
-    def on_registration(self, event: RegistrationChanged) -> None:
-        """For the engine."""
-        if self._desk is not None:
-            self._desk.engine.on_registration(event)
 
 
 def _test_of(channel: str, gateway: str) -> Delivery:
