@@ -1,16 +1,18 @@
 """The page of one call, live or past."""
 
+import asyncio
 import time
 from collections.abc import Callable, Hashable, Sequence
 
+import msgspec
 from jinja2 import Environment
 from markupsafe import Markup
 
 from ..flight.ladder import LadderLine, SipLadder
 from ..http import LiveCall
-from ..record import CallRecord, Moment
+from ..record import CallRecord, Moment, Timeline
 from . import plot
-from .overview import NO_FIGURES, standing
+from .overview import NO_FIGURES, Standing, standing
 from .templates import Parts
 from .view import View
 from .watch import CallWatch
@@ -21,7 +23,7 @@ LADDER_LINES = 300
 TABLE_LINES = 360
 """Lines of the table of slices: an hour's; of a longer call neighbours are joined."""
 TURNS = 200
-"""Exchanges of a page: the last ones. A page is drawn in the switch's loop, whatever the call was like."""
+"""Exchanges of a page: the last ones."""
 
 
 class CallPage:
@@ -36,23 +38,27 @@ class CallPage:
 
     async def view(self, record: CallRecord, live: LiveCall | None) -> View:
         """`live` while the call is up."""
-        draw = self._parts.draw
         stands = standing(live, self._watch.live.get(record.id, NO_FIGURES)) if live is not None else None
-        since = epoch(record.answered_at or record.started_at)
-        line, turns = record.timeline, record.turns
         sip = await self._ladder.ladder(record.id) if self._ladder is not None else None
-        return View(
-            parts={
-                "head": draw("call_head", record, stands),
-                "facts": draw("facts", self._facts(record)),
-                "quality": draw("quality", record.media, record.codec),
-                "plot": self._keep(
-                    "plot", (len(line.slices), len(line.moments)), lambda: self._plot(record, since, live is not None)
-                ),
-                "turns": self._keep("turns", (len(turns), repr(turns[-1:])), lambda: self._turns(record)),
-                "sip": self._keep("sip", None if sip is None else len(sip), lambda: self._sip_lines(record, sip)),
-            }
-        )
+        line = Timeline(record.timeline.slices[:], record.timeline.moments[:])
+        still = msgspec.structs.replace(record, timeline=line, turns=record.turns[:])
+        # in a thread: a call of a day takes a quarter of a second
+        return View(parts=await asyncio.to_thread(self._draw, still, stands, sip))
+
+    def _draw(self, record: CallRecord, stands: Standing | None, sip: Sequence[LadderLine] | None) -> dict[str, str]:
+        draw, line, turns = self._parts.draw, record.timeline, record.turns
+        since = epoch(record.answered_at or record.started_at)
+        return {
+            "head": draw("call_head", record, stands),
+            "facts": draw("facts", self._facts(record)),
+            "quality": draw("quality", record.media, record.codec),
+            "plot": self._keep(
+                "plot", (len(line.slices), len(line.moments)), lambda: self._plot(record, since, stands is not None)
+            ),
+            # what was said may be known late
+            "turns": self._keep("turns", (len(turns), repr(turns[-TURNS:])), lambda: self._turns(record)),
+            "sip": self._keep("sip", None if sip is None else len(sip), lambda: self._sip_lines(record, sip)),
+        }
 
     def _keep(self, name: str, shown: Hashable, draw: Callable[[], Markup]) -> Markup:
         known = self._kept.get(name)

@@ -1,5 +1,6 @@
 """The first page: what goes on now, and what is wrong."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -97,6 +98,10 @@ class Overview:
         self._watch = watch
         self._alerts = alerts
         self._rows: dict[str, tuple[Standing, Row]] = {}
+
+    async def prepare(self) -> None:
+        """Draw in a thread what `view` would have to draw: the rows of hundreds of calls, of which each has changed."""
+        await asyncio.to_thread(self._calls, self._gateway.live_calls())
 
     def view(self) -> View:
         """The page as it is now."""

@@ -251,6 +251,7 @@ class Console:
 
     async def _live(self, request: web.Request, session: Session) -> web.Response:
         await self._seed()
+        await self._overview.prepare()
         return self._render("live.html", here="/", session=session, view=self._overview.view(), by=_name(request))
 
     async def _seed(self) -> None:
@@ -362,6 +363,7 @@ class Console:
         return "live", self._render_live
 
     async def _render_live(self) -> View:
+        await self._overview.prepare()
         return self._overview.view()
 
     async def _render_alerts(self) -> View:

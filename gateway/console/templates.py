@@ -34,6 +34,9 @@ def environment(mask: Mask, name: str) -> Environment:
         "share": words.share,
         "grade": words.grade,
     }
+    for template in found.list_templates():
+        # now, not with the first look at a page: it takes a tenth of a second of the switch's loop
+        found.get_template(template)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import wave
 from html.parser import HTMLParser
 
@@ -9,8 +10,10 @@ import aiohttp
 import pytest
 from support.console import LIVE, NASTY, PAST, TOKEN, Site, site
 
-from trunkline.gateway.console import events
+from trunkline.gateway.console import events, plot
+from trunkline.gateway.console.call_page import CallPage
 from trunkline.gateway.console.login import ATTEMPTS
+from trunkline.gateway.console.words import Mask
 from trunkline.gateway.http import Readiness
 from trunkline.gateway.messages import LegStatus, MediaAlarm
 from trunkline.gateway.record import Media, MediaReport, Moment, Received, Slice, StreamSlice, Turn
@@ -467,3 +470,23 @@ async def test_a_form_that_cannot_be_read_is_refused_without_a_line_in_the_log(t
         async with console.session.post(f"{console.origin}/login", data=body, headers=form) as response:
             assert response.status == 400
     assert caplog.records == []
+
+
+async def test_a_call_of_a_day_does_not_hold_the_loop(tmp_path, monkeypatch):
+    async with site(tmp_path) as console:
+        drawing = []
+        monkeypatch.setattr(plot, "timeline", lambda *arguments: drawing.append(threading.current_thread()) or "")
+        for path in (f"/calls/{PAST}", f"/calls/{LIVE}"):
+            await console.get(path)
+        assert drawing
+        assert threading.main_thread() not in drawing
+
+
+async def test_what_was_said_is_shown_though_it_is_known_late(tmp_path):
+    async with site(tmp_path) as console:
+        call = console.gateway.live[0]
+        call.record.turns = [Turn(0, agent_said="Hello."), Turn(1), Turn(2)]
+        page = CallPage(console.console._templates, Mask(show=False), console.watch, None)
+        await page.view(call.record, call)
+        call.record.turns[0].caller_said = "Is this the dentist?"
+        assert "dentist" in (await page.view(call.record, call)).parts["turns"]
