@@ -121,6 +121,7 @@ def _written_location(detail: ErrorDetails, data: Any) -> Location:
 
 
 def _sentence(detail: ErrorDetails, location: Location, known_keys: Callable[[Location], Iterable[str]]) -> str:
+    context = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
             return _unknown_key(str(location[-1]), sorted(known_keys(location[:-1])))
@@ -130,12 +131,14 @@ def _sentence(detail: ErrorDetails, location: Location, known_keys: Callable[[Lo
             return detail["msg"].removeprefix("Value error, ")
         case "trunkline":
             return detail["msg"]
-        case "model_type" | "dict_type":
+        case "model_type" if not context["class_name"].endswith("Config"):
+            return "must be text"  # addresses, hours: what has a written form of its own
+        case "model_type" | "model_attributes_type" | "dict_type":
             return "must be a table"
         case "too_short":
             return "must not be empty"
         case "too_long":
-            return f"has {detail['ctx']['actual_length']} entries; {detail['ctx']['max_length']} are the most"
+            return f"has {context['actual_length']} entries; {context['max_length']} are the most"
         case _:
             message = detail["msg"].replace("Input should", "must", 1)
             return message[:1].lower() + message[1:]

@@ -63,6 +63,8 @@ class AlertsConfig(Table):
         for where, name in used:
             if name not in self.channels:
                 raise ValueError(f"{where}: there is no [alerts.channels.{name}]; add it, or use one of: {known}")
+            if used.count((where, name)) > 1:
+                raise ValueError(f"{where}: {name!r} is there twice; remove one")
         names = [rung.name for rung in self.on_call]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

@@ -219,7 +219,14 @@ def test_rtp_advertises_its_own_address_or_that_of_sip(load):
             "t.toml:4: alerts.channels.x.token: unknown key; remove it, or use one of: ca_file, kind, url, verify_tls",
         ),
         ("alerts = []", "t.toml:1: alerts: must be a table"),
+        (
+            "[alerts]\nnotify = ['x', 'x']\n[alerts.channels.x]\nkind = 'slack'\nurl = 'https://h/hunter2'",
+            "t.toml:1: alerts: notify: 'x' is there twice; remove one",
+        ),
         ("hep = 3", "t.toml:1: hep: must be a table"),
+        ("[alerts.channels]\nx = 'slack'", "t.toml:2: alerts.channels.x: must be a table"),
+        ("[sip]\nlisten = [5060]", "t.toml:2: sip.listen[0]: must be text"),
+        ("[http]\nlisten = 80", "t.toml:2: http.listen: must be text"),
         ("[hep]\ncollector = 'homer:9060'", "t.toml:2: hep.collector: expected a URL such as udp://homer.example.com"),
         ("[hep]\ncapture_id = -1", "t.toml:2: hep.capture_id: must be greater than or equal to 0"),
         (
