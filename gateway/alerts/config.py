@@ -58,13 +58,13 @@ class AlertsConfig(Table):
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         known = ", ".join(sorted(self.channels)) or "none"
-        used = [("notify", name) for name in self.notify]
-        used += [(f"on_call {rung.name!r}", name) for rung in self.on_call for name in rung.channels]
-        for where, name in used:
+        used = [("notify", self.notify), *((f"on_call {rung.name!r}", rung.channels) for rung in self.on_call)]
+        for where, name in ((where, name) for where, channels in used for name in channels):
             if name not in self.channels:
                 raise ValueError(f"{where}: there is no [alerts.channels.{name}]; add it, or use one of: {known}")
-            if used.count((where, name)) > 1:
-                raise ValueError(f"{where}: {name!r} is there twice; remove one")
+        for where, channels in used:
+            if len(set(channels)) < len(channels):
+                raise ValueError(f"{where}: a channel is named twice; remove one")
         names = [rung.name for rung in self.on_call]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

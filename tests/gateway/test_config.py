@@ -221,7 +221,7 @@ def test_rtp_advertises_its_own_address_or_that_of_sip(load):
         ("alerts = []", "t.toml:1: alerts: must be a table"),
         (
             "[alerts]\nnotify = ['x', 'x']\n[alerts.channels.x]\nkind = 'slack'\nurl = 'https://h/hunter2'",
-            "t.toml:1: alerts: notify: 'x' is there twice; remove one",
+            "t.toml:1: alerts: notify: a channel is named twice; remove one",
         ),
         ("hep = 3", "t.toml:1: hep: must be a table"),
         ("[alerts.channels]\nx = 'slack'", "t.toml:2: alerts.channels.x: must be a table"),
