@@ -14,6 +14,8 @@ SESSIONS = 256
 """Sessions at once; of more the one that was used longest ago ends."""
 IDLE_S = 12 * 3600.0
 """A session that is not used for so long ends."""
+KEPT_S = 30 * 86400.0
+"""However it is used, a session ends after so long."""
 ATTEMPTS = 5
 """Wrong tokens from one place before it has to wait."""
 ATTEMPT_EVERY_S = 20.0
@@ -27,6 +29,7 @@ class Session:
     """One browser that knew the token."""
 
     used_at: float
+    opened_at: float = 0.0
     form_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     """Stands in every form; a page of another site cannot know it."""
 
@@ -50,7 +53,7 @@ class Sessions:
         if len(self._sessions) >= SESSIONS:
             del self._sessions[min(self._sessions, key=lambda key: self._sessions[key].used_at)]
         secret = secrets.token_urlsafe(32)
-        session = self._sessions[_digest(secret)] = Session(now)
+        session = self._sessions[_digest(secret)] = Session(now, now)
         return secret, session
 
     def find(self, secret: str, now: float) -> Session | None:
@@ -58,7 +61,7 @@ class Sessions:
         session = self._sessions.get(_digest(secret))
         if session is None:
             return None
-        if now - session.used_at > IDLE_S:
+        if _over(session, now):
             del self._sessions[_digest(secret)]
             return None
         session.used_at = now
@@ -69,8 +72,12 @@ class Sessions:
         self._sessions.pop(_digest(secret), None)
 
     def _expire(self, now: float) -> None:
-        for key in [key for key, session in self._sessions.items() if now - session.used_at > IDLE_S]:
+        for key in [key for key, session in self._sessions.items() if _over(session, now)]:
             del self._sessions[key]
+
+
+def _over(session: Session, now: float) -> bool:
+    return now - session.used_at > IDLE_S or now - session.opened_at > KEPT_S
 
 
 def _digest(secret: str) -> bytes:
@@ -107,6 +114,27 @@ class Attempts:
         except ValueError:
             place = address
         return hashlib.blake2b(place.encode(), key=self._key, digest_size=1).digest()[0] % PLACES
+
+
+class Browsers:
+    """Browsers that knew the token once: they have attempts of their own, so that a stranger's guesses behind the same
+    proxy keep nobody out who has been here before. What they show for it is bound to the token, and opens nothing."""
+
+    def __init__(self, token: str) -> None:
+        self._key = hashlib.sha256(b"trunkline browser\0" + token.encode()).digest()
+
+    def mark(self) -> str:
+        """For a browser to keep."""
+        name = secrets.token_urlsafe(12)
+        return f"{name}.{self._seal(name)}"
+
+    def known(self, mark: str) -> str | None:
+        """The name of the browser that shows this; None when nobody gave it to one."""
+        name, _, seal = mark.partition(".")
+        return name if hmac.compare_digest(_digest(seal), _digest(self._seal(name))) else None
+
+    def _seal(self, name: str) -> str:
+        return hmac.new(self._key, name.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def knows(given: str, token: str) -> bool:

@@ -34,7 +34,7 @@ from ..record import CallRecord
 from ..record_export import exported
 from .call_page import CallPage
 from .events import Hub, Render
-from .login import IDLE_S, Attempts, Session, Sessions, knows
+from .login import KEPT_S, Attempts, Browsers, Session, Sessions, knows
 from .overview import Overview
 from .search import masked, query_of, search
 from .sources import Alerts
@@ -43,9 +43,9 @@ from .view import View
 from .watch import CallWatch
 from .words import Mask
 
-SESSION_COOKIE, NAME_COOKIE = "trunkline_session", "trunkline_name"
+SESSION_COOKIE, NAME_COOKIE, BROWSER_COOKIE = "trunkline_session", "trunkline_name", "trunkline_browser"
 NAME_LENGTH = 60
-NAME_KEPT_S = 365 * 86400
+COOKIE_KEPT_S = 365 * 86400
 SEEDED = 200
 """Calls of before the start that are looked at for the last hour."""
 HEADERS = {
@@ -90,7 +90,8 @@ class Console:
         self._alerts = alerts
         self._ladder = ladder
         self._sessions = Sessions()
-        self._attempts = Attempts()
+        self._browsers = Browsers(self._token or "")
+        self._attempts = {"browser": Attempts(), "address": Attempts()}
         self._anyone = Session(0.0)
         """Without a token: this machine's users, who have the forms' secret from our pages."""
         self._hub = Hub()
@@ -190,7 +191,7 @@ class Console:
             return _secured(web.Response(status=401, text="not logged in"))
         if request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site":
             # a Strict cookie does not come along from a link in somebody's chat: ask once more from here
-            return _secured(self._render("again.html", again=request.path_qs))
+            return _secured(self._render("again.html", again=_local(request.path_qs)))
         return _see(f"/login?next={quote(request.path_qs if request.method == 'GET' else '/', safe='')}")
 
     async def _login_page(self, request: web.Request) -> web.Response:
@@ -201,25 +202,28 @@ class Console:
 
     async def _log_in(self, request: web.Request) -> web.Response:
         fields = await _fields(request)
-        target, place, now = _local(fields.get("next", "/")), request.remote or "", time.monotonic()
+        target, source, now = _local(fields.get("next", "/")), request.remote or "", time.monotonic()
         if self._token is None:
             return _see(target)
-        wait_s = self._attempts.wait_s(place, now)
+        browser = self._browsers.known(request.cookies.get(BROWSER_COOKIE, ""))
+        attempts, place = self._attempts["browser" if browser else "address"], browser or source
+        wait_s = attempts.wait_s(place, now)
         if wait_s > 0:
             seconds = str(int(wait_s) + 1)
             raise Problem(429, f"Too many wrong tokens. Try again in {seconds} s.", {"Retry-After": seconds})
         if not knows(fields.get("token", ""), self._token):
-            self._attempts.failed(place, now)
-            log.warning("console login refused", source=place)
+            attempts.failed(place, now)
+            log.warning("console login refused", source=source)
             return self._render("login.html", status=401, target=target, wrong=True)
+        self._sessions.close(request.cookies.get(SESSION_COOKIE, ""))
         secret, _ = self._sessions.open(now)
-        log.info("console login", source=place)
+        log.info("console login", source=source)
         response = _see(target)
         # the browser itself says how it came here; a proxy's word is not needed
         secure = request.headers.get("Origin", "").startswith("https://")
-        response.set_cookie(
-            SESSION_COOKIE, secret, max_age=int(IDLE_S), httponly=True, samesite="Strict", secure=secure, path="/"
-        )
+        mark = self._browsers.mark()
+        for name, value, kept_s in ((SESSION_COOKIE, secret, int(KEPT_S)), (BROWSER_COOKIE, mark, COOKIE_KEPT_S)):
+            response.set_cookie(name, value, max_age=kept_s, httponly=True, samesite="Strict", secure=secure, path="/")
         return response
 
     async def _log_out(self, request: web.Request, _session: Session) -> web.Response:
@@ -278,7 +282,7 @@ class Console:
         alert = await self._alerts.acknowledge(fields.get("alert", ""), by)
         log.info("alert acknowledged in the console", alert=alert.id, by=by)
         response = _see(_local(fields.get("next", "/alerts")))
-        response.set_cookie(NAME_COOKIE, quote(by), max_age=NAME_KEPT_S, httponly=True, samesite="Strict", path="/")
+        response.set_cookie(NAME_COOKIE, quote(by), max_age=COOKIE_KEPT_S, httponly=True, samesite="Strict", path="/")
         return response
 
     async def _search(self, request: web.Request, session: Session) -> web.Response:

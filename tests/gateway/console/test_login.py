@@ -6,9 +6,11 @@ from trunkline.gateway.console.login import (
     ATTEMPT_EVERY_S,
     ATTEMPTS,
     IDLE_S,
+    KEPT_S,
     PLACES,
     SESSIONS,
     Attempts,
+    Browsers,
     Sessions,
     knows,
 )
@@ -33,6 +35,14 @@ def test_a_session_that_is_not_used_ends():
     assert sessions.find(secret, 2 * IDLE_S - 2) is session
     assert sessions.find(secret, 3 * IDLE_S) is None
     assert len(sessions) == 0
+
+
+def test_a_session_ends_however_it_is_used():
+    sessions = Sessions()
+    secret, session = sessions.open(0.0)
+    for now in range(0, int(KEPT_S) + 1, int(IDLE_S)):
+        assert sessions.find(secret, float(now)) is session
+    assert sessions.find(secret, KEPT_S + 1) is None
 
 
 def test_a_session_that_was_closed_is_gone():
@@ -84,6 +94,16 @@ def test_attempts_take_the_same_memory_from_however_many_places():
     for number in range(5000):
         attempts.failed(f"10.0.{number // 256}.{number % 256}", 0.0)
     assert len(attempts._spent) == len(attempts._since) == PLACES
+
+
+def test_a_browser_is_known_by_what_this_token_gave_it_alone():
+    browsers = Browsers("a token")
+    mark, other = browsers.mark(), browsers.mark()
+    assert mark != other
+    assert browsers.known(mark) == mark.partition(".")[0]
+    assert Browsers("another").known(mark) is None
+    for wrong in ("", ".", "x", mark[:-1], "x." + mark.partition(".")[2], "\udcff.\udcff"):
+        assert browsers.known(wrong) is None
 
 
 def test_the_token_is_compared_whole():

@@ -331,6 +331,30 @@ async def test_guessing_is_slowed_down(tmp_path):
         assert int(response.headers["Retry-After"]) > 0
 
 
+async def test_a_strangers_guesses_behind_the_same_proxy_keep_nobody_out_who_was_here_before(tmp_path):
+    async with site(tmp_path, TOKEN) as console:
+        response, _ = await console.log_in()
+        mark = response.cookies["trunkline_browser"]
+        assert (mark["httponly"], mark["samesite"]) == (True, "Strict")
+        await console.post("/logout", form=await console.form_token())
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as stranger:
+            for wanted in [401] * ATTEMPTS + [429]:
+                headers = {"Origin": console.origin}
+                async with stranger.post(f"{console.origin}/login", data={"token": "x"}, headers=headers) as refused:
+                    assert refused.status == wanted
+        for _ in range(ATTEMPTS):
+            assert (await console.log_in("wrong"))[0].status == 401
+        assert (await console.log_in())[0].status == 429
+        assert (await console.get("/", headers={"Cookie": f"trunkline_browser={mark.value}"}))[0].status == 303
+
+
+async def test_a_new_login_ends_the_session_of_before(tmp_path):
+    async with site(tmp_path, TOKEN) as console:
+        first = (await console.log_in())[0].cookies["trunkline_session"].value
+        assert (await console.log_in())[0].cookies["trunkline_session"].value != first
+        assert len(console.console._sessions) == 1
+
+
 async def test_a_link_in_somebodys_chat_finds_the_session(tmp_path):
     async with site(tmp_path, TOKEN) as console:
         response, text = await console.get("/alerts", headers={"Sec-Fetch-Site": "cross-site"})
