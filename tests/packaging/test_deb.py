@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.lab import API_KEY, NUMBER, PASSWORD, USER, LabGateway, eventually
 from support.machine import Machine
+from support.mail import MailServer
 from support.peers import require
 from support.ports import HOST, Ports
 from support.processes import Programs
@@ -51,7 +53,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
 
 async def test_the_package_lives_on_a_machine(built: Built, programs: Programs, ports: Ports) -> None:
     require("systemd", "machine")
+    homer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    homer.bind((HOST, 0))
+    homer.setblocking(False)
     async with (
+        MailServer() as mail,
         LabGateway(programs, ports, AgentOptions(script=("greeting", "wait"))) as lab,
         Machine(programs, built.package.parent) as machine,
     ):
@@ -76,7 +82,11 @@ async def test_the_package_lives_on_a_machine(built: Built, programs: Programs, 
 
         # Configured as its guide says, it takes a call inside its sandbox.
         configured = lab.write_config(trunks__lab={"password": "%trunk-password"}, gateway={"state_dir": None})
-        text = configured.read_text().replace("$LAB_API_KEY", "%openai-key")
+        text = configured.read_text().replace("$LAB_API_KEY", "%openai-key") + (
+            f'[hep]\ncollector = "udp://{HOST}:{homer.getsockname()[1]}"\n'
+            f'[alerts.channels.mail]\nkind = "email"\nhost = "{HOST}"\nport = {mail.port}\nsecurity = "none"\n'
+            'sender = "edge1@example.com"\nto = ["voice-team@example.com"]\n'
+        )
         installed = machine.root / "etc/trunkline/trunkline.toml"
         installed.write_text(text)
         secrets = machine.root / "etc/trunkline/credentials"
@@ -99,6 +109,22 @@ async def test_the_package_lives_on_a_machine(built: Built, programs: Programs, 
         assert {(entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"]) for entry in entries} == {("6", "trunkline")}
         assert {json.loads(entry["MESSAGE"])["call"] for entry in entries} == {live["id"]}
         assert len({entry["_PID"] for entry in entries}) == 2
+
+        # What looks in and reaches out works in the sandbox: console, command line, collector, mail, kept calls.
+        page = await lab.ask("GET", "/")
+        assert (page.status, "15550100" in page.text) == (200, False)
+        assert (await lab.ask("GET", "/static/console.css")).status == 200
+        assert "  1 call  " in await machine.do("trunkline", "top", "--once")
+        assert isinstance(json.loads(await machine.do("trunkline", "alerts", "--json")), list)
+        assert "mail: delivered" in await machine.do("trunkline", "alerts", "test", "mail")
+        assert len(mail.mails) == 1
+        assert homer.recv(65536).startswith(b"HEP3")
+        homer.close()
+        placed = await lab.ask("POST", "/api/calls", {"to": "15559999", "agent": "reception"})
+        refused = placed.json["id"]
+        kept = machine.root / "var/lib/private/trunkline/flight" / f"{refused}.tlf"
+        await eventually(kept.exists, 10, "the refused call to be kept")
+        assert "480 Temporarily Unavailable" in await machine.do("trunkline", "trace", refused)
 
         # A reload under the call; a broken file is refused, by systemctl too.
         installed.write_text(text.replace("[trunks.lab]", "[trunks.lab]\nmax_calls = 5"))
@@ -127,10 +153,11 @@ async def test_the_package_lives_on_a_machine(built: Built, programs: Programs, 
         assert installed.read_text() == text
         again = await lab.call("15550101")
         again.hang_up()
-        await lab.ended(2)
+        await lab.ended(3)
         calls = json.loads(await machine.do("trunkline", "calls", "--json"))
         assert [(call["from"], call["to"], call["ended_by"]) for call in calls] == [
             ("15550101", NUMBER, "caller"),
+            (USER, "15559999", "trunk"),
             ("15550100", NUMBER, "caller"),
         ]
 
