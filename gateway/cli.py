@@ -204,7 +204,7 @@ def list_calls(
 
 @calls_app.command("show")
 def show_call(
-    call_id: Annotated[str, typer.Argument(metavar="ID")],
+    call_id: Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:

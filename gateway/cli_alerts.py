@@ -61,7 +61,7 @@ def list_alerts(
 
 @alerts_app.command("ack")
 def acknowledge(
-    alert_id: Annotated[str, typer.Argument(metavar="ID")],
+    alert_id: Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")],
     by: Annotated[str | None, typer.Option(help="Who owns it from now on; your user name without it.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
@@ -76,7 +76,7 @@ def acknowledge(
 
 @alerts_app.command("test")
 def try_channel(
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL")],
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Its name in the file.")],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:
