@@ -1,6 +1,7 @@
 """The configuration: what is accepted, and the sentence for each thing that is not."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,24 @@ def test_the_example_is_valid_with_its_variables_set(monkeypatch):
     assert password is not None
     assert password.get_secret_value() == "pa55word"
     assert not any(secret in repr(config) + str(config) + config.model_dump_json() for secret in ("pa55", "sk-hidden"))
+
+
+def test_the_example_is_valid_with_all_that_it_shows(load, monkeypatch, tmp_path):
+    credentials = {
+        "http-token": "t",
+        "heartbeat-url": "https://heartbeat.example/x",
+        "slack-url": "https://slack.example/x",
+        "pagerduty-key": "k" * 32,
+    }
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    for name, value in credentials.items():
+        (tmp_path / name).write_text(value)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    shown = re.sub(r"^# (?=\w+ = |\[)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    config = load(shown)
+    assert [rung.name for rung in config.alerts.on_call] == ["Ada", "Bo"]
+    assert None not in (config.hep.collector, config.quality_report.collector, config.alerts.heartbeat_url)
 
 
 def test_the_example_names_every_variable_that_is_missing():
