@@ -348,7 +348,7 @@ class Console:
     # What changes
 
     async def _events(self, request: web.Request, _session: Session) -> web.StreamResponse:
-        name, render = self._topic(request)
+        name, render = await self._topic(request)
         cookie = request.cookies.get(SESSION_COOKIE, "")
 
         def alive() -> bool:
@@ -356,11 +356,12 @@ class Console:
 
         return await self._hub.serve(request, name, render, alive, HEADERS | {"X-Accel-Buffering": "no"})
 
-    def _topic(self, request: web.Request) -> tuple[str, Render]:
+    async def _topic(self, request: web.Request) -> tuple[str, Render]:
         call_id = request.query.get("call")
         if call_id is not None:
             if self._live_call(call_id) is None:
-                raise Problem(404, "The call has ended.")
+                # it may have ended while its page was not seen: that is told as its end would have been
+                await self._recorded(call_id)
             return f"call {call_id}", self._call_render(call_id)
         if request.query.get("page") == "alerts":
             return "alerts", self._render_alerts

@@ -36,6 +36,7 @@ class Page:
         """How often a document was loaded."""
         self._session = session
         self._url = url
+        self.name = url.rpartition("/")[2]
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._number = 0
         self._loaded = asyncio.Event()
@@ -104,6 +105,10 @@ class Page:
         """Into what has the focus."""
         await self.command("Input.insertText", text=text)
 
+    async def show(self) -> None:
+        """Bring its tab to the front; the others are then not seen."""
+        await self.command("Page.bringToFront")
+
     async def screenshot(self, path: Path, whole: bool = True) -> None:
         """As PNG."""
         answer = await self.command("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
@@ -116,6 +121,10 @@ class Page:
         await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
             return await answer
+
+    async def forget(self) -> None:
+        """No cookies of before."""
+        await self.command("Network.clearBrowserCookies")
 
     async def close(self) -> None:
         if self._reader is not None:
@@ -204,6 +213,16 @@ class Chromium:
             await self._session.close()
         if self._program is not None:
             await asyncio.to_thread(self._program.stop)
+
+    async def forget(self) -> None:
+        """Close all tabs, and what pages have left with the browser."""
+        assert self._session is not None
+        for page in self._pages:
+            await page.forget()
+            await page.close()
+            async with self._session.put(f"http://127.0.0.1:{self._port}/json/close/{page.name}"):
+                pass
+        self._pages.clear()
 
     async def open(self, url: str, width: int = 1280, height: int = 900, dark: bool = True) -> Page:
         """A new tab that has loaded this page."""

@@ -7,6 +7,7 @@ const AGAIN_MS = 30000; // after a refusal: too many pages are open, or nobody i
 const suffix = document.querySelector("title").dataset.suffix || "";
 const source = document.body.dataset.events;
 let lastEvent = 0;
+let events = null;
 
 function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
@@ -98,7 +99,9 @@ function feed(state, words) {
 }
 
 function listen() {
-  const events = new EventSource(source);
+  if (events || document.hidden) return;
+  lastEvent = Date.now();
+  events = new EventSource(source);
   events.onmessage = (event) => {
     lastEvent = Date.now();
     feed("live", "Live");
@@ -106,13 +109,21 @@ function listen() {
   };
   events.onerror = () => {
     if (events.readyState !== EventSource.CLOSED) return;
+    events = null;
     feed("lost", "Not live, since");
     setTimeout(listen, AGAIN_MS);
   };
 }
 
+// a browser has six connections for one gateway: pages that nobody sees leave them to the others
+function rest() {
+  if (events) events.close();
+  events = null;
+  feed("rest", "");
+}
+
 function watch() {
-  if (Date.now() - lastEvent > FEED_LATE_MS) feed("lost", "Not live, since");
+  if (events && Date.now() - lastEvent > FEED_LATE_MS) feed("lost", "Not live, since");
 }
 
 for (const link of document.querySelectorAll("[data-dialog]")) {
@@ -129,7 +140,7 @@ for (const time of document.querySelectorAll("time[datetime]")) {
 }
 
 if (source) {
-  lastEvent = Date.now();
   listen();
+  document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
   setInterval(watch, 1000);
 }
