@@ -15,7 +15,7 @@ def trace_lines(flight: Flight) -> Iterator[str]:
     """The whole page. Raises FlightError."""
     header, start = flight.header, started_at(flight)
     yield from _heading(flight.record)
-    yield f"kept because: {'; '.join(header.reasons)}"
+    yield _printable(f"kept because: {'; '.join(header.reasons)}")
     yield ""
     yield from ladder_lines(ladder_of(flight.sip), start)
     if header.sip_dropped:
@@ -38,9 +38,9 @@ def live_lines(record: CallRecord, ladder: Sequence[LadderLine]) -> Iterator[str
 
 
 def _heading(record: CallRecord) -> Iterator[str]:
-    yield f"call {record.id}, {record.direction}, from {record.from_ or '-'} to {record.to or '-'}"
-    yield f"trunk {record.trunk or '-'}, agent {record.agent or '-'}, codec {record.codec or '-'}"
-    yield f"began {record.started_at}, ended by {record.ended_by or '-'}: {record.end_reason or '-'}"
+    yield _printable(f"call {record.id}, {record.direction}, from {record.from_ or '-'} to {record.to or '-'}")
+    yield _printable(f"trunk {record.trunk or '-'}, agent {record.agent or '-'}, codec {record.codec or '-'}")
+    yield _printable(f"began {record.started_at}, ended by {record.ended_by or '-'}: {record.end_reason or '-'}")
 
 
 def ladder_lines(ladder: Iterable[LadderLine], start: float) -> Iterator[str]:
@@ -53,7 +53,7 @@ def ladder_lines(ladder: Iterable[LadderLine], start: float) -> Iterator[str]:
         label = f" {line.summary}{' (SDP)' if line.sdp else ''} "
         label = label if len(label) <= WIDTH - 6 else f"{label[: WIDTH - 10]}... "
         arrow = f"<{label:-^{WIDTH - 1}}" if line.received else f"{label:-^{WIDTH - 1}}>"
-        yield f"{line.unix - start:>10.3f}  {arrow}  {line.cseq}"
+        yield _printable(f"{line.unix - start:>10.3f}  {arrow}  {line.cseq}")
 
 
 def timeline_lines(lines: Iterable[Line], start: float) -> Iterator[str]:
@@ -64,4 +64,5 @@ def timeline_lines(lines: Iterable[Line], start: float) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
+    """What the far end or a file says does not command the terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
