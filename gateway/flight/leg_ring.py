@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from ...rtp.events import Address
-from ...rtp.packet import HEADER, Fields
+from ...rtp.packet import HEADER, MARKER, Fields
 from .entries import (
     AT,
     COMPOUND_RECEIVED,
@@ -77,15 +77,24 @@ class LegRing:
         "_numbered",
         "_offset",
         "_parameters",
-        "_received",
+        "_received_octets",
+        "_received_samples",
+        "_received_second",
         "_received_sequence",
+        "_received_size",
         "_received_source",
+        "_received_ssrc",
         "_received_timestamp",
         "_rtcp_count",
         "_rtcp_since",
-        "_sent",
+        "_sent_length",
+        "_sent_run",
+        "_sent_samples",
+        "_sent_second",
         "_sent_sequence",
+        "_sent_ssrc",
         "_sent_timestamp",
+        "_sent_unmarked",
         "_sources",
         "_unix",
         "bad",
@@ -121,10 +130,13 @@ class LegRing:
         self._offset = 0
         self._end = CHUNK - ENTRY_MAX
         # no packet follows from one in another chunk
-        self._received_sequence = self._sent_sequence = -1
-        self._received_timestamp = self._sent_timestamp = -1
-        self._received: tuple[int, int, int, int] = (-1, -1, -1, -1)
-        self._sent: tuple[int, int, int, int] = (-1, -1, -1, -1)
+        self._received_second = self._received_ssrc = self._received_octets = -1
+        self._received_sequence = self._received_timestamp = -1
+        self._received_size = self._received_samples = -1
+        self._sent_second = self._sent_unmarked = self._sent_ssrc = self._sent_length = self._sent_samples = -1
+        self._sent_sequence = self._sent_timestamp = -1
+        self._sent_run = 0
+        """Packets from the whole one on that the next one follows; the sender has numbered them."""
 
     def _turn(self) -> None:
         """The chunk is full."""
@@ -146,63 +158,101 @@ class LegRing:
     def received(self, fields: Fields, source: Address, now: float) -> None:
         """One RTP packet (rtp.tap.Tap)."""
         second, sequence, timestamp, ssrc, payload = fields
+        offset = self._offset
+        octets = len(payload)
+        # nearly every packet follows from the one before it; what only wraps takes the long way
+        if (
+            sequence == self._received_sequence + 1
+            and timestamp == self._received_timestamp + octets
+            and octets == self._received_octets
+            and second == self._received_second
+            and ssrc == self._received_ssrc
+            and source is self._received_source
+            and offset <= self._end
+        ):
+            self._received_sequence = sequence
+            self._received_timestamp = timestamp
+            AT.pack_into(self._chunk, offset, RECEIVED_NEXT, now)
+            self._offset = offset + 9
+        else:
+            self._received_any(fields, source, now)
+
+    def _received_any(self, fields: Fields, source: Address, now: float) -> None:
+        second, sequence, timestamp, ssrc, payload = fields
         samples = self._measure(payload)
         octets = len(payload)
         if self._offset > self._end:
             self._turn()
-        if sequence == self._received_sequence and timestamp == self._received_timestamp:
-            last = self._received
-            if second == last[0] and ssrc == last[1] and (source is self._received_source or self._is_last(source)):
-                self._received_sequence = (sequence + 1) & 0xFFFF
-                self._received_timestamp = (timestamp + samples) & 0xFFFFFFFF
-                if octets == last[2] and samples == last[3]:
-                    AT.pack_into(self._chunk, self._offset, RECEIVED_NEXT, now)
-                    self._offset += 9
-                    return
-                self._received = (second, ssrc, octets, samples)
-                SIZE.pack_into(self._chunk, self._offset, RECEIVED_SIZE, now, octets, samples)
-                self._offset += 13
-                return
-        self._received_sequence = (sequence + 1) & 0xFFFF
-        self._received_timestamp = (timestamp + samples) & 0xFFFFFFFF
-        self._received = (second, ssrc, octets, samples)
-        number = self._source(source)
-        PACKET.pack_into(
-            self._chunk, self._offset, RECEIVED, now, second, sequence, timestamp, ssrc, octets, samples, number
+        follows = (
+            self._received_second == second
+            and self._received_ssrc == ssrc
+            and sequence == (self._received_sequence + 1) & 0xFFFF
+            and timestamp == (self._received_timestamp + self._received_samples) & 0xFFFFFFFF
+            and source == self._received_source
         )
-        self._offset += PACKET.size
-
-    def _is_last(self, source: Address) -> bool:
-        """The same address in another tuple; remembered, so that it is the same tuple as long as it lasts."""
-        if source != self._received_source:
-            return False
+        if follows and octets == self._received_size and samples == self._received_samples:
+            self._at(RECEIVED_NEXT, now)
+        elif follows:
+            SIZE.pack_into(self._chunk, self._offset, RECEIVED_SIZE, now, octets, samples)
+            self._offset += SIZE.size
+        else:
+            number = self._source(source)
+            PACKET.pack_into(
+                self._chunk, self._offset, RECEIVED, now, second, sequence, timestamp, ssrc, octets, samples, number
+            )
+            self._offset += PACKET.size
+        self._received_second, self._received_ssrc = second, ssrc
+        self._received_sequence, self._received_timestamp = sequence, timestamp
+        self._received_size, self._received_samples = octets, samples
+        # payloads that last as long as they are large are not measured on the short way
+        self._received_octets = octets if samples == octets and self._measure is len else -1
+        # the same address in another tuple: the same tuple as long as it lasts
         self._received_source = source
-        return True
+
+    def sent_media(self, packet: bytes, samples: int, now: float) -> None:
+        """One media packet of ours, at its tick; the next one's timestamp is `samples` later. The sender numbers them
+        without a gap, and marks the one after a pause: so what is the same and has no marker follows."""
+        offset = self._offset
+        if (
+            packet[1] == self._sent_unmarked
+            and len(packet) == self._sent_length
+            and samples == self._sent_samples
+            and offset <= self._end
+        ):
+            self._sent_run += 1
+            AT.pack_into(self._chunk, offset, SENT_NEXT, now)
+            self._offset = offset + 9
+        else:
+            self.sent(packet, samples, now)
 
     def sent(self, packet: bytes, samples: int, now: float) -> None:
-        """One RTP packet of ours, at its tick; the next one's timestamp is `samples` later."""
+        """Any RTP packet of ours, whatever its numbers."""
         _, second, sequence, timestamp, ssrc = HEADER.unpack_from(packet)
-        octets = len(packet) - 12
+        length = len(packet)
         if self._offset > self._end:
             self._turn()
-        if sequence == self._sent_sequence and timestamp == self._sent_timestamp:
-            last = self._sent
-            if second == last[0] and ssrc == last[1]:
-                self._sent_sequence = (sequence + 1) & 0xFFFF
-                self._sent_timestamp = (timestamp + samples) & 0xFFFFFFFF
-                if octets == last[2] and samples == last[3]:
-                    AT.pack_into(self._chunk, self._offset, SENT_NEXT, now)
-                    self._offset += 9
-                    return
-                self._sent = (second, ssrc, octets, samples)
-                SIZE.pack_into(self._chunk, self._offset, SENT_SIZE, now, octets, samples)
-                self._offset += 13
-                return
-        self._sent_sequence = (sequence + 1) & 0xFFFF
-        self._sent_timestamp = (timestamp + samples) & 0xFFFFFFFF
-        self._sent = (second, ssrc, octets, samples)
-        PACKET.pack_into(self._chunk, self._offset, SENT, now, second, sequence, timestamp, ssrc, octets, samples, 0)
-        self._offset += PACKET.size
+        run = self._sent_run
+        follows = (
+            self._sent_second == second
+            and self._sent_ssrc == ssrc
+            and sequence == (self._sent_sequence + run) & 0xFFFF
+            and timestamp == (self._sent_timestamp + run * self._sent_samples) & 0xFFFFFFFF
+        )
+        if follows and length == self._sent_length and samples == self._sent_samples:
+            self._at(SENT_NEXT, now)
+        elif follows:
+            SIZE.pack_into(self._chunk, self._offset, SENT_SIZE, now, length - HEADER.size, samples)
+            self._offset += SIZE.size
+        else:
+            octets = length - HEADER.size
+            PACKET.pack_into(
+                self._chunk, self._offset, SENT, now, second, sequence, timestamp, ssrc, octets, samples, 0
+            )
+            self._offset += PACKET.size
+        self._sent_second, self._sent_ssrc = second, ssrc
+        self._sent_unmarked = second if second < MARKER else -1
+        self._sent_sequence, self._sent_timestamp, self._sent_run = sequence, timestamp, 1
+        self._sent_length, self._sent_samples = length, samples
 
     def tick(self, now: float) -> None:
         """The session was polled, and nothing is sent."""
@@ -229,7 +279,6 @@ class LegRing:
                 # a flood from everywhere: who it was no longer matters
                 source = _ELSEWHERE
             number = self._sources.setdefault(source, len(self._sources))
-        self._received_source = source
         return number
 
     def rtcp_received(self, data: bytes, source: Address, now: float) -> None:
@@ -240,9 +289,7 @@ class LegRing:
         if self._rtcp_count <= RTCP_EACH_SECOND and len(data) <= RTCP_MAX:
             number = self._sources.get(source)
             if number is None:
-                last = self._received_source
                 number = self._source(source)
-                self._received_source = last
             self._compound(COMPOUND_RECEIVED.pack(RTCP_RECEIVED, now, number, len(data)) + data)
 
     def rtcp_sent(self, data: bytes, now: float, wallclock: float) -> None:
@@ -277,8 +324,9 @@ class LegRing:
     # Seldom
 
     def use(self, measure: Callable[[bytes], int]) -> None:
-        """Samples of a payload, as the session measures them from now on."""
+        """Samples of a payload, as the session measures them from now on; payload types may be others, too."""
         self._measure = measure
+        self._received_octets = self._sent_unmarked = -1
 
     def note(self, kind: str, text: str, now: float, *, bad: bool = False) -> None:
         """Something in words; without secrets, and without what was said."""

@@ -387,10 +387,11 @@ class MediaLeg:
         payload, marker = self._downlink.tick(now, pressing)
         if event is not None:
             packet = session.event_packet(*event, samples)
+            self._flight.sent(packet, samples, now)
         else:
             packet = session.packet(payload, samples, marker)
+            self._flight.sent_media(packet, samples, now)
         self._transport.send(packet)
-        self._flight.sent(packet, samples, now)
 
     def _session_event(self, event: RtpEvent, session: RtpSession) -> None:
         match event:

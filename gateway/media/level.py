@@ -53,20 +53,20 @@ class SpeechDetector:
             self._loud = 0
             if self.speaking and self.last_speech is not None and now - self.last_speech > HANGOVER:
                 self.speaking = False
-        self._track_floor(dbov)
-        return self.speaking
-
-    def _track_floor(self, dbov: float) -> None:
         if dbov < self._window_min:
             self._window_min = dbov
         self._frames += 1
         if self._frames == WINDOW_FRAMES:
-            floor = min(self._window_min, self._previous_min)
-            self._floor_now = max(FLOOR_MIN, floor)
-            self._previous_min, self._window_min = self._window_min, 0.0
-            self._frames = 0
+            self._next_window()
         elif dbov < self._floor_now:
             self._floor_now = max(FLOOR_MIN, dbov)
+        return self.speaking
+
+    def _next_window(self) -> None:
+        floor = min(self._window_min, self._previous_min)
+        self._floor_now = max(FLOOR_MIN, floor)
+        self._previous_min, self._window_min = self._window_min, 0.0
+        self._frames = 0
 
 
 class LevelMeter:

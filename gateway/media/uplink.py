@@ -30,13 +30,15 @@ class Uplink:
         """Both directions are up. On hold the agent hears silence, and not the music."""
         self.flight: LegRing | None = None
         self._bridge = bridge
-        self._echo = echo
+        self._detect = self.detector.update
+        self._echo_received = echo.received
         self.use(line)
 
     def use(self, line: Line) -> None:
         """From now on the call has this codec. Raises CodecError."""
         self._convert = converter(line.format, self._bridge.input_format)
         self._line = line
+        self._level = line.level
         self._reframer = Reframer(frame_octets(line.format))
 
     def take(self, chunks: Sequence[Chunk], now: float) -> None:
@@ -60,9 +62,9 @@ class Uplink:
 
     def _send(self, frame: bytes, now: float) -> None:
         self._bridge.send(frame if self._convert is None else self._convert(frame))
-        level = self._line.level(frame)
-        self.detector.update(level, now)
+        level = self._level(frame)
+        self._detect(level, now)
         self.meter.update(level)
-        self._echo.received(level)
+        self._echo_received(level)
         if self.recorder is not None:
             self.recorder.caller(frame)

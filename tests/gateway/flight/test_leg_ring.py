@@ -3,6 +3,7 @@
 import contextlib
 import struct
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import msgspec
@@ -35,6 +36,8 @@ from trunkline.gateway.flight.leg_ring import (
     LegRing,
     sealed,
 )
+from trunkline.rtp.packet import HEADER
+from trunkline.rtp.sender import RtpSender
 
 A, B = ("192.0.2.1", 4000), ("192.0.2.2", 4002)
 
@@ -279,3 +282,43 @@ def test_sealed_is_the_flight() -> None:
     flight = it.flight()
     assert msgspec.msgpack.decode(zlib.decompress(sealed(flight)), type=LegFlight) == flight
     assert [entry.kind for entry in entries_of(flight) if isinstance(entry, Happening)] == [NOTE]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_the_sender_numbered_comes_out_however_it_went_on(seed: int) -> None:
+    """Pauses, keys, changed payload types and sizes, and numbers that wrap."""
+    random = Random(seed)
+    sender = RtpSender(random)
+    sender.timestamp = 0xFFFFFFFF - 160 * random.randrange(400)
+    it = ring(random.choice((CHUNK, 64 * CHUNK)))
+    expected: list[tuple[float, int, int, int, int]] = []
+    marker = True
+    for step in range(3000):
+        now = step * 0.02
+        octets = 160
+        match random.randrange(60):
+            case 0:
+                sender.timestamp = (sender.timestamp + 160 * random.randrange(1, 5)) & 0xFFFFFFFF
+                marker = True
+            case 1:
+                sender.media_type = random.choice((0, 8))
+            case 2 | 3:
+                octets = 4
+            case 4:
+                marker = True
+        if random.randrange(20) == 0:
+            packet = sender.event_packet(101, b"keys", sender.timestamp, random.random() < 0.3, 160)
+            it.sent(packet, 160, now)
+        else:
+            packet = sender.packet(bytes(octets), 160, marker)
+            it.sent_media(packet, 160, now)
+            marker = False
+        _, second, sequence, timestamp, _ = HEADER.unpack_from(packet)
+        expected.append((now, second, sequence, timestamp, len(packet) - 12))
+    found = [
+        (entry.at, entry.second, entry.sequence, entry.timestamp, entry.octets)
+        for entry in entries_of(it.flight())
+        if isinstance(entry, Packet)
+    ]
+    assert len(found) > 200
+    assert found == expected[-len(found) :]
