@@ -4,11 +4,10 @@ import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from .alerts.alert import Alert
@@ -56,7 +55,8 @@ def list_alerts(
     elif not alerts:
         typer.echo("no alerts" if with_resolved else "no open alerts")
     else:
-        console().print(_table([msgspec.convert(alert, Alert) for alert in alerts]))
+        for alert in alerts:
+            console().print(*_lines(msgspec.convert(alert, Alert)), sep="\n")
 
 
 @alerts_app.command("ack")
@@ -109,14 +109,13 @@ def _user() -> str:
         return "command line"
 
 
-def _table(alerts: list[Alert]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("id", "since", "severity", "state", "about", "what", "owner"):
-        table.add_column(name, no_wrap=name != "what")
-    for alert in alerts:
-        cells: list[Any] = [alert.id, alert.started_at[:19], alert.severity, alert.state, alert.subject]
-        what = alert.summary.removeprefix(f"{alert.subject}: ")
-        if alert.verdict is not None:
-            what += f"\n  {alert.verdict.summary}"
-        table.add_row(*(Text(str(cell)) for cell in (*cells, what, alert.acknowledged_by or "-")))
-    return table
+def _lines(alert: Alert) -> list[Text]:
+    """A block, not a row of a table: a terminal of 80 columns has no room for both the identifier and what is wrong."""
+    owner = f"  taken by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+    head = f"{alert.severity.upper()}  {alert.subject}  {alert.state} since {alert.started_at[:19]}{owner}"
+    why = [] if alert.verdict is None else [alert.verdict.summary]
+    return [Text(head, style="bold"), *(Text(f"  {line}") for line in (alert.id, _what(alert), *why))]
+
+
+def _what(alert: Alert) -> str:
+    return alert.summary.removeprefix(f"{alert.subject}: ")

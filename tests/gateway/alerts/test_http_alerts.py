@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from rich.console import Console
 from support.alerts import an_alert
 
-from trunkline.gateway import cli
+from trunkline.gateway import cli, cli_alerts
 from trunkline.gateway.alerts.alert import Alert, Cause, Verdict
 from trunkline.gateway.alerts.deliveries import ChannelTest
 from trunkline.gateway.config_tables import HttpConfig
@@ -191,14 +192,15 @@ async def trunkline(monkeypatch, capsys, tmp_path):
         yield command
 
 
-async def test_the_list_says_what_why_and_whose(trunkline):
+async def test_the_list_says_what_why_and_whose_on_a_narrow_terminal(trunkline, monkeypatch):
+    monkeypatch.setattr(cli_alerts, "console", lambda: Console(width=40))
     status, out, _ = await trunkline()
     assert status == 0
     assert "a2" in out
     assert out.index("trunk vonage is down") < out.index("the carrier: loss 6 %")
     assert "a1" not in out
     _, out, _ = await trunkline("list", "--all")
-    assert "Bo" in out
+    assert "taken by Bo" in out
     _, out, _ = await trunkline("--json", "list", "--all")
     assert [alert["id"] for alert in json.loads(out)] == ["a2", "a1"]
     trunkline.api.alerts.kept.clear()
