@@ -189,6 +189,7 @@ class AdminServer:
             application.add_routes([web.post("/api/reload", self._reload_now)])
         if self._alerts is not None:
             application.add_routes(AlertRoutes(self._alerts).routes())
+        application.on_response_prepare.append(_unadorned)
         if self._console is not None:
             application.add_routes(self._console.routes())
             application.on_shutdown.append(self._console.close)
@@ -301,6 +302,12 @@ class AdminServer:
         if record is None:
             raise Problem(404, f"there is no call {call_id}")
         return record
+
+
+async def _unadorned(_request: web.Request, response: web.StreamResponse) -> None:
+    """No page takes an answer for a script, and nobody learns the releases that made it."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Server"] = "trunkline"
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from .record import CallRecord
+from .record import CallRecord, Timeline
 
 _DOCUMENT = JSON().with_variant(JSONB(), "postgresql")
 
@@ -62,7 +62,12 @@ record_columns = [calls.c[name] for name in _FIELDS]
 
 def row_of(record: CallRecord, gateway: str) -> dict[str, Any]:
     """The row of a record as it stands now; shares nothing with it."""
-    return _storable(msgspec.to_builtins(record)) | {"gateway": gateway, "mos": worst_mos(record)}
+    line = record.timeline
+    bare = msgspec.structs.replace(record, timeline=Timeline(moments=line.moments))
+    row = _storable(msgspec.to_builtins(bare))
+    # a call of a day has thousands of slices, and no text in them
+    row["timeline"]["slices"] = msgspec.to_builtins(line.slices)
+    return row | {"gateway": gateway, "mos": worst_mos(record)}
 
 
 def worst_mos(record: CallRecord) -> float | None:

@@ -297,6 +297,17 @@ def test_any_host_header_is_judged(host):
     assert is_local(host) in (True, False)
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/api/calls", "/api/calls/none", "/nothing", "/metrics"])
+async def test_no_answer_is_a_script_or_names_what_made_it(path):
+    async with (
+        running() as api,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{api.port}{path}") as response,
+    ):
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Server"] == "trunkline"
+
+
 async def test_an_address_in_use_is_named():
     async with running() as api:
         other = HttpConfig.model_validate({"listen": f"127.0.0.1:{api.port}"})
