@@ -199,7 +199,8 @@ def list_calls(
     if as_json:
         write_json(msgspec.to_builtins(records))
     else:
-        console().print(calls_table(records))
+        terminal = console()
+        terminal.print(calls_table(records, terminal.width))
 
 
 @calls_app.command("show")

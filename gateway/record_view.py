@@ -13,20 +13,42 @@ from .record import CallRecord, Turn
 UNKNOWN = "-"
 
 
-def calls_table(records: Sequence[CallRecord]) -> Table:
-    """One line a call, the newest first."""
+_LEAST_WIDTH = {
+    "id": 0,
+    "started": 0,
+    "direction": 165,
+    "from": 78,
+    "to": 140,
+    "agent": 154,
+    "status": 112,
+    "seconds": 121,
+    "MOS in/out": 94,
+    "ended by": 104,
+}
+"""Column → columns of a terminal that has room for it; `calls show` has everything."""
+
+
+def calls_table(records: Sequence[CallRecord], width: int) -> Table:
+    """One line a call, the newest first, in a terminal so wide."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "started", "direction", "from", "to", "agent", "status", "seconds", "MOS in/out", "ended by"):
-        table.add_column(heading, no_wrap=heading == "id", overflow="fold")
+    headings = [heading for heading, least in _LEAST_WIDTH.items() if width >= least]
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading in ("id", "started"), overflow="fold")
     for record in records:
         media = record.media
-        table.add_row(
-            record.id,
-            *map(_text, (record.started_at[:19].replace("T", " "), record.direction, record.from_, record.to)),
-            *map(_text, (record.agent, record.sip_status, record.duration_s)),
-            Text(f"{_plain(media.received.mos_cq)} / {_plain(media.sent.mos_cq)}"),
-            _text(record.ended_by),
-        )
+        cells = {
+            "id": _text(record.id),
+            "started": _text(record.started_at[:19].replace("T", " ")),
+            "direction": _text(record.direction),
+            "from": _text(record.from_),
+            "to": _text(record.to),
+            "agent": _text(record.agent),
+            "status": _text(record.sip_status),
+            "seconds": _text(record.duration_s),
+            "MOS in/out": Text(f"{_plain(media.received.mos_cq)} / {_plain(media.sent.mos_cq)}"),
+            "ended by": _text(record.ended_by),
+        }
+        table.add_row(*(cells[heading] for heading in headings))
     return table
 
 

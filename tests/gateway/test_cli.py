@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import threading
+from io import StringIO
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from trunkline.gateway import cli
 from trunkline.gateway.__main__ import main as installed
@@ -18,6 +20,7 @@ from trunkline.gateway.errors import CallRefused
 from trunkline.gateway.http import AdminServer, LiveCall, Readiness
 from trunkline.gateway.live_check import Finding
 from trunkline.gateway.record import CallRecord, Media, Received, Turn
+from trunkline.gateway.record_view import calls_table
 from trunkline.gateway.records import RecordsHealth, RecordStore
 
 ENDED = CallRecord(
@@ -117,6 +120,17 @@ def test_calls_lists_the_newest_first_without_the_secrets_of_other_tables(trunkl
     assert "4.123 / -" in out
     assert trunkline("calls", "list", "--config", config)[1] == out
     assert trunkline("calls", "--config", config, "list")[1] == out
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"), [(80, ["14155550100"]), (100, ["4.123 / -"]), (170, ["inbound", "reception"])]
+)
+def test_a_narrow_terminal_shows_less_of_each_call_and_that_whole(width, shown):
+    terminal = Console(file=StringIO(), width=width)
+    terminal.print(calls_table([msgspec.structs.replace(ENDED, id="0" * 36)], width))
+    heading, row, *more = terminal.file.getvalue().splitlines()
+    assert more == []
+    assert all(text in row for text in ["0" * 36, "2026-01-02 03:04:05", *shown])
 
 
 def test_calls_as_json_are_records(trunkline, config, tmp_path):
