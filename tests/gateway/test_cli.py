@@ -128,7 +128,7 @@ def test_calls_lists_the_newest_first_without_the_secrets_of_other_tables(trunkl
 def test_a_narrow_terminal_shows_less_of_each_call_and_that_whole(width, shown):
     terminal = Console(file=StringIO(), width=width)
     terminal.print(calls_table([msgspec.structs.replace(ENDED, id="0" * 36)], width))
-    heading, row, *more = terminal.file.getvalue().splitlines()
+    _heading, row, *more = terminal.file.getvalue().splitlines()
     assert more == []
     assert all(text in row for text in ["0" * 36, "2026-01-02 03:04:05", *shown])
 
