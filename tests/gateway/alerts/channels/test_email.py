@@ -139,7 +139,13 @@ async def test_4xx_may_be_tried_again_and_5xx_not(session: aiohttp.ClientSession
     assert caught.value.permanent is permanent
 
 
-def test_a_missing_authority_file_is_named(session: aiohttp.ClientSession, tmp_path: Path) -> None:
-    table = {"kind": "email", "host": HOST, "sender": "a@b.example", "to": TO, "ca_file": tmp_path / "none.pem"}
+def test_an_authority_file_that_went_away_is_named(
+    session: aiohttp.ClientSession, tmp_path: Path, authority: Authority
+) -> None:
+    file = tmp_path / "none.pem"
+    file.write_bytes(Path(authority.ca_file).read_bytes())
+    table = {"kind": "email", "host": HOST, "sender": "a@b.example", "to": TO, "ca_file": file}
+    config = EmailConfig.model_validate(table)
+    file.unlink()
     with pytest.raises(ConfigError, match=r"alerts\.channels\.mail\.ca_file: .*none\.pem: No such file"):
-        make_channel("mail", EmailConfig.model_validate(table), a_context(session))
+        make_channel("mail", config, a_context(session))
