@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 from pydantic import SecretStr
 from support.paging import NUMBER, Pager, delivery
 from support.ports import HOST, Ports
@@ -335,6 +336,7 @@ async def test_a_test_really_calls(ports: Ports, tmp_path: Path, brief: bytes) -
 async def test_no_log_shows_the_number(
     ports: Ports, tmp_path: Path, brief: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    structlog.reset_defaults()  # a command that ran before in this process may have set a level
     async with Person(ports, status=486) as person, Pager(ports, tmp_path, {"vonage": person.port}) as pager:
         with pytest.raises(DeliveryError) as failed:
             await pager.page()
