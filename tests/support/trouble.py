@@ -24,7 +24,8 @@ SHARE = {"min_calls": 3, "window_s": 30, "hold_s": 2}
 RULES: dict[str, Mapping[str, Any]] = {
     "quality": {"min_calls": 3, "min_slices": 3, "hold_s": 2, "burn_rates": [BURN]},
     "one_way_audio": {**SHARE, "window_s": 40},
-    "echo": SHARE,
+    # a machine that is busy with tests shifts an echo in time: not each call's is found
+    "echo": {**SHARE, "min_calls": 2},
     "call_failures": SHARE,
     "provider_errors": SHARE,
     "trunk_down": {"for_s": 1, "hold_s": 2},
@@ -107,24 +108,27 @@ class Site:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The gateway, up and watched."""
-        async with self.lab as lab:
-            config = lab.write_config(**self._tables)
-            config.write_text("\n".join([config.read_text(), *self._routes, ""]))
-            await lab.start()
+        try:
+            async with self.lab as lab:
+                config = lab.write_config(**self._tables)
+                config.write_text("\n".join([config.read_text(), *self._routes, ""]))
+                await lab.start()
+                async with asyncio.timeout(20):
+                    for line in self.lines.values():
+                        await line.trunk.agent.registered.wait()
+                self._watching = asyncio.create_task(self._watch())
+                try:
+                    yield
+                    self.records = [await self._record(call["id"]) for call in await lab.calls()]
+                finally:
+                    self._watching.cancel()
+                    for line in self.lines.values():
+                        line.network.close()
+        finally:
             for line in self.lines.values():
-                await line.trunk.agent.registered.wait()
-            self._watching = asyncio.create_task(self._watch())
-            try:
-                yield
-                self.records = [await self._record(call["id"]) for call in await lab.calls()]
-            finally:
-                self._watching.cancel()
-                for line in self.lines.values():
-                    line.network.close()
-        for line in self.lines.values():
-            await line.trunk.stop()
-        for server in self._servers:
-            await server.stop()
+                await line.trunk.stop()
+            for server in self._servers:
+                await server.stop()
 
     async def _record(self, call_id: str) -> dict[str, Any]:
         return (await self.lab.ask("GET", f"/api/calls/{call_id}")).json
@@ -186,4 +190,5 @@ async def stalled(pids: Sequence[int], every_s: float, for_s: float) -> None:
                 os.kill(pid, signal.SIGCONT)
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
