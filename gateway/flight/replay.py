@@ -15,8 +15,9 @@ from random import Random
 from ...rtp.errors import RtpError
 from ...rtp.events import ReceiveAlive, ReceiveDead
 from ...rtp.packet import HEADER, MARKER, PLAIN
-from ...rtp.session import MediaFormat, RtpSession
+from ...rtp.session import RtpSession
 from ..errors import FlightError
+from ..media.agreement import aim, may_listen, may_send, media_format, same_line
 from ..media.echo import EchoMeter
 from ..media.figures import Figures
 from ..media.lateness import Lateness
@@ -92,10 +93,6 @@ class _SameSsrc(Random):
 def _measure(payload: bytes) -> int:
     """The samples that were measured of the real payload stand in the one that takes its place."""
     return _SAMPLES.unpack_from(payload)[0] if payload else 0
-
-
-def _line(parameters: MediaParameters) -> tuple[str, str]:
-    return parameters.codec.name.lower(), parameters.codec.fmtp
 
 
 def _payload(packet: Packet) -> bytes:
@@ -242,31 +239,18 @@ class _Machine:
 
     def _set_media(self, parameters: MediaParameters, now: float) -> None:
         spec, before = parameters.codec, self._parameters
-        media = MediaFormat(
-            send_type=spec.send_type,
-            receive_type=spec.receive_type,
-            clock_rate=spec.clock_rate,
-            samples=_measure,
-            event_send_type=parameters.event_send_type,
-            event_receive_type=parameters.event_receive_type,
-        )
+        media = media_format(parameters, _measure)
         session = self._session
         if session is None:
             session = self._session = _Session(self._random, "replay", media, now)
         else:
             session.set_format(media, now)
         self._parameters = parameters
-        if before is not None and self._figures is not None and _line(before) != _line(parameters):
+        if before is not None and self._figures is not None and not same_line(before.codec, spec):
             self._figures.change(spec.name, now)
-        self._sending = parameters.direction in ("sendrecv", "sendonly")
-        self._listening = parameters.direction == "sendrecv"
-        session.set_remote(
-            parameters.remote_host,
-            parameters.remote_port,
-            parameters.remote_rtcp_port,
-            rtcp_mux=parameters.rtcp_mux,
-            now=now,
-        )
+        self._sending = may_send(parameters)
+        self._listening = may_listen(parameters)
+        aim(session, parameters, now)
         receiving = self._listening and self._answered_at is not None
         session.set_direction(sending=self._sending, receiving=receiving, now=now)
         if self._report is not None:

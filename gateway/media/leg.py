@@ -15,8 +15,6 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from ...codecs.errors import PayloadError
-from ...codecs.registry import codec
 from ...rtp.errors import LocalError
 from ...rtp.events import (
     ByeReceived,
@@ -29,7 +27,7 @@ from ...rtp.events import (
     StreamChanged,
 )
 from ...rtp.ring import Chunk
-from ...rtp.session import MediaFormat, RtpSession
+from ...rtp.session import RtpSession
 from ...rtp.telephone_event import EventSender
 from ..bridges.base import Bridge
 from ..flight.entries import MEDIA
@@ -52,7 +50,8 @@ from ..messages import (
     RtcpSeen,
     SliceEnded,
 )
-from ..record import Media, MediaReport, Setup
+from ..record import Media, MediaReport
+from .agreement import aim, may_listen, may_send, measure, media_format, same_line
 from .conversation import TONE_ITEM, Conversation
 from .convert import Line, line_of
 from .downlink import Downlink
@@ -60,6 +59,7 @@ from .echo import EchoMeter
 from .figures import Figures, media_path
 from .functions import Functions
 from .lateness import Lateness
+from .leg_report import leg_counts, media_report, silence_detail
 from .moments import Moments
 from .recorder import Recorder
 from .sending import SendWatch
@@ -165,8 +165,8 @@ class MediaLeg:
         """What offer/answer agreed, now or anew. Raises CodecError for a codec that is not known here."""
         now = self._monotonic()
         spec = parameters.codec
-        media = _media_format(parameters)
-        line = None if _same_line(spec, self._spec) else line_of(spec)
+        media = media_format(parameters, measure(spec))
+        line = None if same_line(spec, self._spec) else line_of(spec)
         self._flight.note(MEDIA, msgspec.json.encode(parameters).decode(), now)
         self._flight.use(media.samples)
         session = self._session
@@ -325,16 +325,10 @@ class MediaLeg:
         event_clock = parameters.event_clock_rate or parameters.codec.clock_rate
         if event_clock != self._event_clock or parameters.event_send_type is None:
             self._event_clock, self._keys = event_clock, None
-        self._sending = parameters.direction in ("sendrecv", "sendonly")
-        self._uplink.listening = parameters.direction == "sendrecv"
+        self._sending = may_send(parameters)
+        self._uplink.listening = may_listen(parameters)
         self.report_codec = parameters.codec.name
-        session.set_remote(
-            parameters.remote_host,
-            parameters.remote_port,
-            parameters.remote_rtcp_port,
-            rtcp_mux=parameters.rtcp_mux,
-            now=now,
-        )
+        aim(session, parameters, now)
         # before the answer nothing need come, and on hold music may: their absence is no alarm
         receiving = self._uplink.listening and self._answered_at is not None
         session.set_direction(sending=self._sending, receiving=receiving, now=now)
@@ -401,7 +395,7 @@ class MediaLeg:
                 duration_ms = key.duration * 1000 / self._event_clock
                 self._on_fact(Dtmf(self.call_id, key.digit, duration_ms))
             case ReceiveDead():
-                self._receive_dead(event, session)
+                self._alarm("received", True, silence_detail(event, session, self._transport.local_port))
                 if self._slices is not None:
                     self._slices.received.died(self._monotonic() - event.silent_s)
             case ReceiveAlive(silent_s=silent_s, source=source):
@@ -417,19 +411,6 @@ class MediaLeg:
                 self._log.info("far end ended its RTP stream", reason=reason)
             case _:
                 pass
-
-    def _receive_dead(self, event: ReceiveDead, session: RtpSession) -> None:
-        expected = event.expected_from
-        origin = f"{expected[0]}:{expected[1]}" if expected is not None else "an unknown address"
-        foreign = ", ".join(f"{count} from {host}:{port}" for (host, port), count in event.foreign.items())
-        types = ", ".join(f"{count} of payload type {kind}" for kind, count in event.unknown_types.items())
-        to = session.destination
-        detail = (
-            f"no audio for {event.silent_s:.1f} s on port {self._transport.local_port}: expected from {origin}, "
-            f"came from elsewhere: {foreign or 'nothing'}, not negotiated: {types or 'nothing'}; "
-            f"we send to {f'{to[0]}:{to[1]}' if to else 'nowhere'}"
-        )
-        self._alarm("received", True, detail)
 
     def _alarm(self, direction: str, dead: bool, detail: str) -> None:
         self._moments.happened("dead" if dead else "alive", direction)
@@ -497,67 +478,10 @@ class MediaLeg:
 
     def report(self) -> MediaReport:
         """Everything known of the call's media at this moment."""
-        conversation = self._conversation
-        return MediaReport(
-            codec=self.report_codec,
-            setup=Setup(_rounded(conversation.provider_ms), _rounded(self._first_audio_ms)),
-            media=self._figures.media(self._queue.underruns) if self._figures is not None else Media(),
-            turns=conversation.turns.turns(self._queue.heard_ms),
-            dtmf=list(self._digits),
-            tools=list(conversation.tools),
-            usage=dict(conversation.usage),
-            recording=self._recorded,
+        return media_report(
+            self._conversation, self._figures, self.report_codec, self._first_audio_ms, self._digits, self._recorded
         )
 
     def counts(self) -> LegCounts:
         """What is counted beside the report."""
-        conversation = self._conversation
-        counts = LegCounts(
-            send_errors=self._transport.send_errors,
-            provider_errors=conversation.errors,
-            provider_reconnects=conversation.reconnects,
-            provider_lost=int(conversation.lost),
-        )
-        if self._slices is not None:
-            received, sent = self._slices.received, self._slices.sent
-            counts.received_good, counts.received_bad = received.good, received.bad
-            counts.sent_good, counts.sent_bad = sent.good, sent.bad
-        if self._session is not None:
-            counts.rejected = self._session.rejected
-        return counts
-
-
-def _same_line(one: CodecSpec, other: CodecSpec) -> bool:
-    """Payload types may change while the codec goes on."""
-    return (one.name.lower(), one.fmtp) == (other.name.lower(), other.fmtp)
-
-
-def _media_format(parameters: MediaParameters) -> MediaFormat:
-    spec = parameters.codec
-    return MediaFormat(
-        send_type=spec.send_type,
-        receive_type=spec.receive_type,
-        clock_rate=spec.clock_rate,
-        samples=_measure(spec),
-        event_send_type=parameters.event_send_type,
-        event_receive_type=parameters.event_receive_type,
-    )
-
-
-def _measure(spec: CodecSpec) -> Callable[[bytes], int]:
-    """Duration of a payload in RTP clock units; 0 for one that cannot be measured."""
-    samples = codec(spec.name).packet_samples
-    if samples is len:
-        return len
-
-    def measure(payload: bytes) -> int:
-        try:
-            return samples(payload)
-        except PayloadError:
-            return 0
-
-    return measure
-
-
-def _rounded(value: float | None) -> float | None:
-    return round(value, 1) if value is not None else None
+        return leg_counts(self._conversation, self._session, self._slices, self._transport.send_errors)
