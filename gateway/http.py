@@ -18,7 +18,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 from aiohttp import web
@@ -40,6 +40,8 @@ BODY_LIMIT = 64 * 1024
 """Largest body that is read, octets."""
 LIMIT_MOST = 1000
 """Most records of one answer."""
+CONNECTIONS_MOST = 512
+"""Connections at once, idle ones included: the process's descriptors are for calls."""
 
 Q = TypeVar("Q", bound=RecordQuery)
 
@@ -167,6 +169,7 @@ class AdminServer:
         self._records = records
         server_logger.addFilter(_worth_a_line)
         self._runner = web.AppRunner(self.application(), access_log=None, handle_signals=False)
+        self._listening: asyncio.Server | None = None
 
     def application(self) -> web.Application:
         """The routes behind the guard."""
@@ -198,20 +201,28 @@ class AdminServer:
     async def start(self) -> int:
         """Bind and listen; returns the port. Raises GatewayError when the address cannot be bound."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._listen.host, self._listen.port)
+        loop = asyncio.get_running_loop()
         try:
-            await site.start()
+            self._listening = await loop.create_server(self._accept, self._listen.host, self._listen.port)
         except OSError as error:
             await self._runner.cleanup()
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise GatewayError(
                 f"[http] listen: {self._listen}: cannot listen: {reason}; free the address, or choose another"
             ) from None
-        return self._runner.addresses[0][1]
+        return self._listening.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and end what is being answered; idempotent."""
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
+
+    def _accept(self) -> asyncio.Protocol:
+        server = self._runner.server
+        if server is None or len(server.connections) >= CONNECTIONS_MOST:
+            return _Refused()
+        return server()
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return json_response({"alive": True})
@@ -308,6 +319,14 @@ async def _unadorned(_request: web.Request, response: web.StreamResponse) -> Non
     """No page takes an answer for a script, and nobody learns the releases that made it."""
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = "trunkline"
+
+
+class _Refused(asyncio.Protocol):
+    """One connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no subclasses of asyncio's
+        cast(asyncio.Transport, transport).abort()
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:

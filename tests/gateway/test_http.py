@@ -1,5 +1,6 @@
 """The admin API over a real socket on loopback."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -354,3 +355,23 @@ async def test_an_export_whose_database_fails_is_no_whole_file(form):
             assert response.status == 200
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
+
+
+async def test_idle_connections_do_not_take_the_descriptors_of_calls(monkeypatch):
+    monkeypatch.setattr("trunkline.gateway.http.CONNECTIONS_MOST", 3)
+    async with running() as api:
+        idle = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(3)]
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await api.request("GET", "/healthz")
+        idle[0][1].close()
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    status, _, _ = await api.request("GET", "/healthz")
+                    break
+                except aiohttp.ClientConnectionError:
+                    # the server has not seen the end of the idle one yet
+                    await asyncio.sleep(0.01)
+        assert status == 200
+        for _, writer in idle:
+            writer.close()
