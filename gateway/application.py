@@ -112,7 +112,7 @@ class Application:
             await self.records.start()
             await self.flight.start()
             # after the records: they hold the lock of the state directory
-            await self.alerts.start(self.switch, LiveState(self.switch, self.records))
+            await self.alerts.start(self.switch, LiveState(self.switch, self.records, self.alerts.faults))
             # before the switch: what cannot be bound is found before the trunks send calls
             await self.http.start()
             if self.mirror is not None:

@@ -1,6 +1,6 @@
 """The built-in alert engine: it hears what happens to calls, looks once a second, and says what fired, changed, ended.
 
-engine = AlertEngine(config.alerts.rules, LiveState(switch, records))
+engine = AlertEngine(config.alerts.rules, LiveState(switch, records, faults))
 engine.restore(alerts that were open when the process ended)
 engine.poll(time.monotonic())      # about once a second
 for alert in engine.changes(): …   # to be stored and told
@@ -26,7 +26,7 @@ from .rules import GATEWAY, Rule, agents_of, trunks_of
 from .rules_audio import Echo, OneWayAudio, Quality
 from .rules_calls import CallFailures, FirstAudio, ProviderErrors, TurnLatency
 from .rules_config import RulesConfig
-from .rules_gateway import Host, Records, TrunkDown
+from .rules_gateway import Alerting, Host, Records, TrunkDown
 from .state import GatewayState
 from .symptoms import SymptomLog
 from .watched_call import WatchedCall
@@ -64,6 +64,7 @@ class AlertEngine(Observer):
             ProviderErrors(rules),
             TrunkDown(rules),
             Records(rules),
+            Alerting(rules),
             Host(rules, host),
         ]
 

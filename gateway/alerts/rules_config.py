@@ -21,6 +21,7 @@ RuleName = Literal[
     "provider_errors",
     "trunk_down",
     "records",
+    "alerting",
     "host",
 ]
 
@@ -176,6 +177,14 @@ class RecordsConfig(Table):
     hold_s: float = Field(default=60.0, ge=0)
 
 
+class AlertingConfig(Table):
+    """`[alerts.rules.alerting]`: alerts do not reach a channel, or cannot be stored."""
+
+    for_s: float = Field(default=300.0, ge=0)
+    """Retries reach a channel that is away for a moment."""
+    hold_s: float = Field(default=60.0, ge=0)
+
+
 class HostConfig(Table):
     """`[alerts.rules.host]`: this machine does not keep up, or media workers die."""
 
@@ -226,5 +235,6 @@ class RulesConfig(Table):
     provider_errors: ProviderErrorsConfig = ProviderErrorsConfig()
     trunk_down: TrunkDownConfig = TrunkDownConfig()
     records: RecordsConfig = RecordsConfig()
+    alerting: AlertingConfig = AlertingConfig()
     host: HostConfig = HostConfig()
     flapping: FlappingConfig = FlappingConfig()

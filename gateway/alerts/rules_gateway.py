@@ -1,4 +1,4 @@
-"""Rules of the gateway itself: trunks, records, and the machine that it runs on."""
+"""Rules of the gateway itself: trunks, records, alerts that do not arrive, and the machine that it runs on."""
 
 from collections.abc import Collection
 
@@ -97,6 +97,32 @@ class Records(Rule):
                 describe=lambda: Description(f"call records are not written: {reason}", detail),
                 for_s=config.for_s,
                 hold_s=config.hold_s,
+            )
+        ]
+
+
+class Alerting(Rule):
+    """A channel takes no alerts, or the journal cannot be written. Whoever else can be told, is."""
+
+    name = "alerting"
+
+    def __init__(self, rules: RulesConfig) -> None:
+        self._config = rules.alerting
+
+    def use(self, rules: RulesConfig) -> None:
+        self._config = rules.alerting
+
+    def assess(self, state: GatewayState, now: float) -> list[Assessment]:
+        faults = list(state.alerting)
+        detail = [*faults, "trunkline alerts test CHANNEL tries a channel again; with success this ends"]
+        return [
+            Assessment(
+                rule=self.name,
+                subject=GATEWAY,
+                levels={"ticket": Level(bool(faults), bool(faults))},
+                describe=lambda: Description(faults[0] if faults else "alerts do not arrive", detail),
+                for_s=self._config.for_s,
+                hold_s=self._config.hold_s,
             )
         ]
 

@@ -246,6 +246,13 @@ class AlertService(Observer):
         health = self._desk.journal.health
         return [] if health.writable else [f"alerts cannot be stored: {health.reason}"]
 
+    def faults(self) -> Sequence[str]:
+        """Why alerts do not arrive, or would not outlive a restart."""
+        if self._desk is None:
+            return []
+        failing = self._desk.deliveries.troubles()
+        return [*(f"alert channel {name} fails: {why}" for name, why in failing.items()), *self.troubles()]
+
     def parts(self) -> dict[str, str]:
         """How each part stands, as /readyz tells it."""
         if self._desk is None:

@@ -1,6 +1,6 @@
 """What the rules ask for at each look, because it simply is so: trunks, agents, workers, records."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -37,6 +37,11 @@ class GatewayState(Protocol):
     def records(self) -> RecordsHealth: ...
 
     @property
+    def alerting(self) -> Sequence[str]:
+        """Why alerts do not arrive or cannot be stored, a sentence each."""
+        ...
+
+    @property
     def workers_missing(self) -> int:
         """Media workers that should be ready and are not."""
         ...
@@ -62,11 +67,13 @@ class RecordsState(Protocol):
 
 
 class LiveState:
-    """The state of a switch and its records."""
+    """The state of a switch, its records, and of the alerts themselves."""
 
-    def __init__(self, switch: SwitchState, records: RecordsState) -> None:
+    def __init__(self, switch: SwitchState, records: RecordsState, faults: Callable[[], Sequence[str]]) -> None:
+        """`faults` is why alerts do not arrive."""
         self._switch = switch
         self._records = records
+        self._faults = faults
 
     @property
     def trunks(self) -> Mapping[str, TrunkState]:
@@ -88,6 +95,11 @@ class LiveState:
     def records(self) -> RecordsHealth:
         """Whether records are written."""
         return self._records.health
+
+    @property
+    def alerting(self) -> Sequence[str]:
+        """Why alerts do not arrive."""
+        return self._faults()
 
     @property
     def workers_missing(self) -> int:

@@ -83,6 +83,7 @@ class Bench:
         self.agents: list[str] = agents.split()
         self.records = RecordsHealth(True, 0)
         self.workers_missing = 0
+        self.alerting: list[str] = []
         self.told: list[Alert] = []
         self.rules = rules or RulesConfig()
         self._made = 0

@@ -445,6 +445,26 @@ def test_records_that_are_not_written_page_after_a_minute(bench):
     assert [alert.state for alert in bench.run(1)] == ["resolved"]
 
 
+def test_a_channel_that_fails_is_a_ticket_after_five_minutes_and_ends_with_success(bench):
+    bench.alerting = ["alert channel pager fails: pager.example answered 500"]
+    bench.poll()
+    assert bench.run(299) == []
+    (fired,) = bench.run(1)
+    assert (fired.rule, fired.subject, fired.severity) == ("alerting", "gateway", "ticket")
+    assert fired.summary == "alert channel pager fails: pager.example answered 500"
+    bench.alerting = []
+    bench.poll()
+    assert bench.run(59) == []
+    assert [alert.state for alert in bench.run(1)] == ["resolved"]
+
+
+def test_a_channel_that_a_retry_reaches_is_no_alert(bench):
+    bench.alerting = ["alert channel pager fails: pager.example answered 500"]
+    bench.run(200)
+    bench.alerting = []
+    assert bench.run(600) == []
+
+
 def test_a_queue_of_records_ends_at_half_its_limit(bench):
     bench.records = RecordsHealth(True, 201)
     bench.run(70)
