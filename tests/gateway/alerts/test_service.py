@@ -18,8 +18,10 @@ from trunkline.gateway.alerts.channels.base import DeliveryError
 from trunkline.gateway.alerts.gauges import AlertGauges
 from trunkline.gateway.alerts.journal_file import JournalFile
 from trunkline.gateway.alerts.service import AlertService
+from trunkline.gateway.alerts.state import TrunkState
 from trunkline.gateway.config import Config
 from trunkline.gateway.errors import AlertRefused, ConfigError
+from trunkline.gateway.records import RecordsHealth
 
 SIGNED = {"kind": "webhook", "url": "http://127.0.0.1:1/", "secrets": ["0123456789abcdef"]}
 PHONE = {"kind": "telephone", "to": "15550100"}
@@ -492,3 +494,39 @@ async def test_metrics_of_channels_begin_at_zero_and_count(world):
         assert figures["trunkline_alerts_open trunk_down ticket firing"] == 0
         assert figures["trunkline_alert_deliveries_waiting pager"] == 0
         assert figures["trunkline_alerts_storable"] == 1
+
+
+class TrunkIsDown:
+    """What the rules ask of a gateway whose trunk is down."""
+
+    def __init__(self, service: AlertService) -> None:
+        self.trunks = {"vonage": TrunkState(False, "failed", "403 Forbidden")}
+        self.agents = ()
+        self.records = RecordsHealth(writable=True, queued=0)
+        self.workers_missing = 0
+        self._service = service
+
+    @property
+    def alerting(self):
+        return self._service.faults()
+
+
+async def test_a_channel_that_fails_is_told_over_the_others_until_it_takes_alerts_again(world):
+    pager, chat = world.channels["pager"], world.channels["chat"]
+    pager.script = [DeliveryError("pager.example answered 500")] * 5
+    at_once = {"for_s": 0, "hold_s": 0}
+    rules = {"trunk_down": at_once, "alerting": at_once}
+    service = AlertService(world.config(rules=rules), make=world._channel)
+    await service.start(world.switch, TrunkIsDown(service))
+    service.watch()
+    try:
+
+        def told(action: str) -> list[str]:
+            return [made.alert.summary for made in chat.made if made.action == action and made.alert.rule == "alerting"]
+
+        await eventually(lambda: told("trigger"), "the others are told")
+        assert "alert channel pager fails: pager.example answered 500" in told("trigger")[0]
+        await eventually(lambda: told("resolve"), "it is over with the first delivery that is taken")
+        assert not pager.script
+    finally:
+        await service.stop()
