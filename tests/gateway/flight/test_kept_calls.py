@@ -28,7 +28,7 @@ from trunkline.rtp.ports import PortRange
 from trunkline.sip.flow import Flow
 from trunkline.sip.message import Request, parse_message, response_to
 
-TERRIBLE = Conditions(loss=0.10, burst=2.0, jitter_ms=15.0, delay_ms=20.0, duplicate=0.02, reorder=0.08)
+TERRIBLE = Conditions(loss=0.20, burst=2.0, jitter_ms=15.0, delay_ms=20.0, duplicate=0.02, reorder=0.08)
 BAD, GOOD, LOST, BROKEN = "15550101", "15550102", "15550103", "16660000"
 
 
